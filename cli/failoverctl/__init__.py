@@ -1,0 +1,1 @@
+"""Shows, asks, runs runbooks, journals, measures and reports for a failover estate."""
