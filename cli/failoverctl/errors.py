@@ -45,8 +45,8 @@ _MEANINGS: dict[ExitCode, str] = {
 class FailoverctlError(Exception):
     """An error made for the person who reads it.
 
-    It is raised by every part of `failoverctl` and rendered in one place, so that it always says what
-    is wrong and where, why that matters, what to do next and where to read more.
+    It is raised by every part of `failoverctl` and rendered in one place, so that it always says
+    what is wrong and where, why that matters, what to do next and where to read more.
     """
 
     def __init__(
