@@ -1,0 +1,248 @@
+"""From what ansible-playbook did to what the journal says about it, and to the verdict.
+
+Pure: events of `failoverctl.runner` in, records of `failoverctl.journal` out. The knowledge of
+the collection that lives here is how its plays are named (``Phase: Sentence``) and the keys by
+which its modules say that they refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from failoverctl import journal, runner
+from failoverctl.errors import ExitCode
+
+#: The action whose result is the switchover itself.
+SWITCHOVER_ACTION = "hosting.failover.switchover"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a run ended: the word for result.json, the exit status, and why in one sentence."""
+
+    word: str
+    exit_code: ExitCode
+    reason: str = ""
+
+
+#: The exit status that goes with each verdict.
+EXIT_CODES: dict[str, ExitCode] = {
+    "ok": ExitCode.OK,
+    "pass": ExitCode.OK,
+    "fail": ExitCode.FAILED,
+    "unknown": ExitCode.FAILED,
+    "failed": ExitCode.FAILED,
+    "refused": ExitCode.REFUSED,
+    "locked": ExitCode.LOCKED,
+    "unreachable": ExitCode.UNREACHABLE,
+    "invalid": ExitCode.USAGE,
+    "interrupted": ExitCode.INTERRUPTED,
+}
+
+
+def split_name(play: str) -> tuple[str, str]:
+    """Return phase and sentence of a play's name; a play of no known phase is an Act."""
+    phase, colon, title = play.partition(":")
+    if colon and phase.strip() in journal.PHASES:
+        return phase.strip(), title.strip()
+    return "Act", play.strip()
+
+
+class Transcript:
+    """Follows one ansible-playbook. Feed it every event, then ask for the :meth:`verdict`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Begin with no play.
+
+        :param clock: monotonic seconds, for how long phases take.
+        """
+        self._clock = clock
+        self._play: tuple[str, str] | None = None
+        self._play_began = 0.0
+        self._outcomes: dict[str, str] = {}
+        self._answers = _Answers()
+        self._recap: runner.Recap | None = None
+        self._errors: list[str] = []
+        self._failed: list[str] = []
+        self._unreachable: list[str] = []
+        self._results: list[Mapping[str, Any]] = []
+
+    def feed(self, event: runner.Event) -> Iterator[journal.Record]:
+        """Yield the records that one event stands for, without time stamps."""
+        match event:
+            case runner.PlayStarted():
+                yield from self._close_play()
+                self._play = split_name(event.name)
+                self._play_began = self._clock()
+                yield journal.PhaseStarted(phase=self._play[0], title=self._play[1])
+            case runner.TaskStarted():
+                phase, _ = self._play or ("Act", "")
+                yield journal.TaskStarted(phase=phase, title=event.name)
+            case runner.TaskEnded():
+                yield from self._task(event)
+            case runner.Recap():
+                self._recap = event
+            case runner.Output(level="error"):
+                self._errors.append(event.text)
+            case runner.Ended():
+                yield from self._close_play()
+
+    def results(self) -> tuple[Mapping[str, Any], ...]:
+        """Return what every module returned, with its host under the key ``failoverctl_host``."""
+        return tuple(self._results)
+
+    def verdict(self, ended: runner.Ended) -> Verdict:
+        """Return how the playbook ended. What was refused counts only if the playbook failed."""
+        if ended.return_code == 0:
+            return Verdict("ok", ExitCode.OK)
+        word, reason = self._judge(ended)
+        timed_out = word == "failed" and self._answers.timed_out
+        return Verdict(word, ExitCode.TIMED_OUT if timed_out else EXIT_CODES[word], reason)
+
+    def closing(self, ended: runner.Ended) -> Iterator[journal.Record]:
+        """Yield the machine-readable reasons of a playbook that failed."""
+        if ended.return_code == 0:
+            return
+        if self._answers.lock is not None:
+            yield journal.Locked(lock=self._answers.lock)
+        if self._answers.refusals:
+            yield journal.Refused(refusals=tuple(self._answers.refusals))
+        if self._answers.problems:
+            yield journal.Problems(problems=tuple(self._answers.problems))
+
+    def _judge(self, ended: runner.Ended) -> tuple[str, str]:
+        answers = self._answers
+        if answers.lock is not None:
+            return "locked", f"the estate lock is held by {answers.lock.get('owner', 'somebody')}"
+        if answers.refusals:
+            return "refused", "; ".join(str(item.get("message", "")) for item in answers.refusals)
+        if answers.problems:
+            return "invalid", f"{len(answers.problems)} problems"
+        if ended.stopped:
+            return "interrupted", "killed" if ended.killed else "stopped between two tasks"
+        if self._failed:
+            return "failed", self._failed[-1]
+        if self._unreachable:
+            return "unreachable", "; ".join(self._unreachable)
+        text = " ".join(self._errors)
+        word = "invalid" if any(sign in text.lower() for sign in _CONFIGURATION) else "failed"
+        return word, text or f"ansible-playbook ended with status {ended.return_code}"
+
+    def _task(self, event: runner.TaskEnded) -> Iterator[journal.Record]:
+        phase, _ = self._play or ("Act", "")
+        message = ""
+        if event.outcome in ("failed", "unreachable"):
+            message = message_of(event.result)
+        if not event.ignored:
+            self._outcomes[event.host] = event.outcome
+            if event.outcome == "failed":
+                self._failed.append(f"{event.host}: {event.name}: {message}")
+            elif event.outcome == "unreachable":
+                self._unreachable.append(f"{event.host}: {message}")
+            if event.outcome == "failed":
+                self._answers.collect(event.result)
+        self._results.append({**event.result, "failoverctl_host": event.host})
+        yield journal.Task(
+            phase=phase,
+            title=event.name,
+            host=event.host,
+            outcome="ok" if event.ignored and event.outcome == "failed" else event.outcome,
+            seconds=event.seconds,
+            message=message,
+        )
+        if event.action == SWITCHOVER_ACTION:
+            yield from _switchover(event.result)
+
+    def _close_play(self) -> Iterator[journal.Record]:
+        if self._play is None:
+            return
+        phase, title = self._play
+        self._play = None
+        yield journal.PhaseFinished(
+            phase=phase,
+            title=title,
+            outcome=self._play_outcome(),
+            seconds=round(self._clock() - self._play_began, 3),
+        )
+        self._outcomes = {}
+
+    def _play_outcome(self) -> str:
+        """The outcome of the play that ends.
+
+        A host whose last task failed has failed, unless the recap already says that Ansible rescued
+        it; a failure followed by further tasks on that host was rescued.
+        """
+        lost = ("failed", "unreachable")
+        failed = {host for host, outcome in self._outcomes.items() if outcome in lost}
+        if self._recap is not None:
+            counted = {*self._recap.failures, *self._recap.unreachable}
+            failed = {host for host in self._outcomes if host in counted}
+        if failed:
+            return "failed"
+        if all(outcome == "skipped" for outcome in self._outcomes.values()):
+            return "skipped"
+        return "ok"
+
+
+#: What ansible-core says, in lower case, when not the hosts but the configuration is at fault.
+_CONFIGURATION = ("decrypt", "vault", "could not be found", "unable to parse", "yaml")
+
+
+class _Answers:
+    """The machine-readable reasons that modules of the collection give for a failure."""
+
+    def __init__(self) -> None:
+        self.lock: Mapping[str, Any] | None = None
+        self.refusals: list[Mapping[str, Any]] = []
+        self.problems: list[Mapping[str, Any]] = []
+        self.timed_out = False
+
+    def collect(self, result: Mapping[str, Any]) -> None:
+        for item in (result, *_mappings(result.get("results"))):
+            if item.get("failover_locked") is True:
+                lock = item.get("lock")
+                self.lock = lock if isinstance(lock, dict) else {}
+            if item.get("failover_refused") is True:
+                _extend(self.refusals, item.get("refusals"), message_of(item))
+            if item.get("failover_problems"):
+                _extend(self.problems, item.get("failover_problems"), message_of(item))
+            if item.get("failover_timed_out") is True:
+                self.timed_out = True
+
+
+def _extend(found: list[Mapping[str, Any]], items: object, message: str) -> None:
+    """Add what is not there yet; every host may report the same problem."""
+    for item in _mappings(items) or [{"code": "unspecified", "message": message}]:
+        if item not in found:
+            found.append(item)
+
+
+def _mappings(items: object) -> list[Mapping[str, Any]]:
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _switchover(result: Mapping[str, Any]) -> Iterator[journal.Record]:
+    for step in _mappings(result.get("steps")):
+        yield journal.Step(
+            name=str(step.get("name", "")),
+            title=str(step.get("title", "")),
+            ms=float(step.get("ms") or 0.0),
+            outcome=str(step.get("outcome", "")),
+            began_at=str(step.get("at", "")),
+        )
+    hidden = ("invocation", "_ansible_no_log", "_ansible_verbose_always")
+    yield journal.Switchover(
+        result={key: value for key, value in result.items() if key not in hidden}
+    )
+
+
+def message_of(result: Mapping[str, Any]) -> str:
+    """Return the one message that says why a task failed, on one line or several."""
+    failed = [item for item in _mappings(result.get("results")) if item.get("failed")]
+    if failed:
+        return "; ".join(dict.fromkeys(message_of(item) for item in failed))
+    parts = [str(result.get(key) or "").strip() for key in ("msg", "stderr", "reason")]
+    text = "\n".join(dict.fromkeys(part for part in parts if part))
+    return text or str(result.get("stdout") or "").strip() or "no message"
