@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from failoverctl import journal
 from failoverctl.errors import ExitCode, FailoverctlError
+from failoverctl.journal import RunState, fold, read_journal
 
 SCHEMA = 1
 
@@ -50,12 +50,12 @@ class RunFolder:
         return datetime.strptime(begun, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
     @property
-    def journal(self) -> Path:
+    def journal_path(self) -> Path:
         """The file journal.jsonl."""
         return self.path / "journal.jsonl"
 
     @property
-    def report(self) -> Path:
+    def report_path(self) -> Path:
         """The file report.html."""
         return self.path / "report.html"
 
@@ -67,11 +67,10 @@ class RunFolder:
         """Return result.json; empty while the run goes on, and for ever when it died."""
         return _read_json(self.path / "result.json")
 
-    def state(self) -> journal.RunState:
+    def state(self) -> RunState:
         """Return the fold of the journal."""
-        if not self.journal.exists():
-            return journal.RunState()
-        return journal.fold(journal.read_journal(self.journal))
+        path = self.journal_path
+        return fold(read_journal(path)) if path.exists() else RunState()
 
     def verdict(self) -> str:
         """Return the verdict of the result, or ``running``, or ``died`` without one.
@@ -94,8 +93,8 @@ def create(
     """Make the folder of a new run and write its request.json.
 
     :param directory: the runs directory; it is made when it is not there.
-    :param request: what the run was asked to do; ``schema``, ``run_id``, ``runbook`` and ``process``
-        are added.
+    :param request: what the run was asked to do; ``schema``, ``run_id``, ``runbook`` and
+        ``process`` are added.
     :raises FailoverctlError: when the folder cannot be written.
     """
     moment = (now or datetime.now(UTC)).astimezone(UTC)
@@ -267,7 +266,7 @@ def _alive(process: object) -> bool:
 
 
 def _started_ticks(pid: int) -> int:
-    """Clock ticks between boot and the start of the process (proc(5), field 22); 0 if it is gone."""
+    """Clock ticks from boot to the start of the process (proc(5), field 22); 0 if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
