@@ -1,0 +1,108 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The agent's configuration: one JSON file, written by the role, read once at start."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from failover_agent.model import Policy
+
+
+class ConfigError(Exception):
+    """The configuration file cannot be used; the text names the file, the key and what was expected."""
+
+
+@dataclass(frozen=True)
+class Vip:
+    """One virtual IP of the estate. ``follows`` is ``primary`` or ``web``."""
+
+    name: str
+    address: str
+    follows: str
+
+
+@dataclass(frozen=True)
+class Pki:
+    """Paths of the estate CA certificate and of this host's certificate and key (PEM)."""
+
+    ca: str
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """Who this host is, who the others are, and where things lie. Ports are TCP, paths absolute."""
+
+    estate: str
+    host: str
+    hosts: dict[str, str]
+    etcd_endpoints: tuple[str, ...]
+    pki: Pki
+    replication_pki: Pki
+    vips: tuple[Vip, ...] = ()
+    health_address: str = "0.0.0.0"
+    health_port: int = 8010
+    peer_port: int = 8011
+    database_port: int = 3306
+    database_socket: str = "/run/mysqld/mysqld.sock"
+    database_unit: str = "mariadb.service"
+    database_directory: str = "/var/lib/mysql"
+    replication_user: str = "failover_repl"
+    runtime_directory: str = "/run/failover-agent"
+    state_directory: str = "/var/lib/failover-agent"
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def address(self) -> str:
+        """The address of this host in the estate."""
+        return self.hosts[self.host]
+
+    @property
+    def prefix(self) -> str:
+        """The etcd prefix of the estate."""
+        return f"/failover/{self.estate}/"
+
+    @property
+    def peers(self) -> dict[str, str]:
+        """The other database hosts and their addresses."""
+        return {name: address for name, address in self.hosts.items() if name != self.host}
+
+
+def load(path: str | Path) -> Config:
+    """Read the configuration.
+
+    :raises ConfigError: the file is missing, is no JSON, or a key is missing, unknown or of the wrong kind.
+    """
+    try:
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON: {error}") from error
+    return parse(raw, str(path))
+
+
+def parse(raw: dict[str, Any], where: str = "agent.json") -> Config:
+    """A :class:`Config` from its JSON object; ``where`` names the source in errors."""
+    known = {f.name for f in fields(Config)}
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        raise ConfigError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    values = dict(raw)
+    try:
+        values["pki"] = Pki(**raw["pki"])
+        values["replication_pki"] = Pki(**raw["replication_pki"])
+        values["vips"] = tuple(Vip(**vip) for vip in raw.get("vips", ()))
+        values["etcd_endpoints"] = tuple(raw["etcd_endpoints"])
+        values["policy"] = Policy(**{k: float(v) for k, v in raw.get("policy", {}).items()})
+        config = Config(**values)
+        config.hosts[config.host]
+    except KeyError as error:
+        raise ConfigError(f"{where}: {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return config

@@ -1,0 +1,255 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The agent's threads and sockets: the loop, the lease, the guard, the peers, the health port and the command socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import signal
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from failover_agent import __version__, gates
+from failover_agent.agent import Agent, CommandError
+from failover_agent.config import Config
+from failover_agent.etcd import Client, EtcdError, tls_context
+from failover_agent.host import Host, HostError
+from failover_agent.lease import Lease
+from failover_agent.mariadb import DatabaseError, MariaDB
+from failover_agent.peer import Peer, PeerServer, serve
+from failover_agent.switchover import Switchover
+
+_log = logging.getLogger("failover-agent")
+_GUARD_INTERVAL_SECONDS = 0.1
+_PEER_TIMEOUT_SECONDS = 5.0
+
+
+def run(config: Config) -> None:
+    """Run the agent until SIGTERM. Stopping it changes no role: the database goes on, and the lease guard's deadline
+    is taken up by the next start."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Path(config.state_directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+    context = tls_context(config.pki)
+    store = Client(config.etcd_endpoints, config.prefix, context)
+    host = Host(config)
+    lease = Lease(store.clone(), config.policy, Path(config.runtime_directory) / "lease", host.now)
+    agent = Agent(config, store, MariaDB(config), host, lease, _connector(config))
+    peers = PeerServer(
+        "0.0.0.0",
+        config.peer_port,
+        tls_context(config.pki, server=True),
+        agent,
+        frozenset(config.peers),
+    )
+    health = _HealthServer(config, agent)
+    commands = _CommandServer(config, agent)
+    stop_wake = _Waker(stop, agent)
+    threads = [
+        threading.Thread(target=lease.keep, args=(stop, stop_wake.renewed), name="lease", daemon=True),
+        threading.Thread(target=_guard, args=(agent, stop), name="guard", daemon=True),
+        threading.Thread(target=health.serve_forever, name="health", daemon=True),
+        threading.Thread(target=commands.serve_forever, name="commands", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    serve(peers)
+    _notify("READY=1")
+    _log.info("failover-agent %s of estate %s on %s", __version__, config.estate, config.host)
+    while not stop.is_set():
+        agent.wake.clear()
+        try:
+            agent.tick()
+        except (HostError, DatabaseError, EtcdError) as error:
+            _log.error("%s", error)
+        agent.wake.wait(config.policy.tick_interval)
+    _notify("STOPPING=1")
+
+
+class _Waker:
+    """Wakes the loop when etcd comes back, so that nothing waits for a whole interval."""
+
+    def __init__(self, stop: threading.Event, agent: Agent) -> None:
+        self._agent = agent
+        self._good = False
+        self._stop = stop
+
+    def renewed(self, good: bool) -> None:
+        if good and not self._good:
+            self._agent.wake.set()
+        self._good = good
+
+
+def _connector(config: Config) -> Callable[[str], Peer]:
+    context = tls_context(config.pki)
+
+    def connect(name: str) -> Peer:
+        return Peer(name, config.hosts[name], config.peer_port, context, _PEER_TIMEOUT_SECONDS)
+
+    return connect
+
+
+def _guard(agent: Agent, stop: threading.Event) -> None:
+    while not stop.wait(_GUARD_INTERVAL_SECONDS):
+        try:
+            agent.guard()
+        except HostError as error:
+            _log.critical("fencing: %s", error)
+
+
+def _notify(text: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing happens without NOTIFY_SOCKET."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.sendto(text.encode(), path.replace("@", "\0", 1) if path.startswith("@") else path)
+
+
+# ------------------------------------------------------------------------------------------------ health
+
+
+class _HealthHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 10.0
+    server: _HealthServer
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        agent = self.server.agent
+        role = agent.role()
+        match url.path:
+            case "/role":
+                self._reply(http.client.OK, json.dumps(role), "application/json")
+            case "/primary":
+                self._verdict(bool(role["writable"]), role["role"])
+            case "/replica":
+                limit = parse_qs(url.query).get("lag", [""])[0]
+                lag = agent.lag_seconds()
+                good = role["role"] == "replica" and lag is not None and (not limit.isdigit() or lag <= int(limit))
+                self._verdict(good, f"{role['role']}, lag {lag}")
+            case "/health":
+                self._verdict(role["role"] in {"primary", "replica"}, role["role"])
+            case "/metrics":
+                self._reply(http.client.OK, metrics(agent, role), "text/plain; version=0.0.4")
+            case _:
+                self._reply(
+                    http.client.NOT_FOUND,
+                    "/role /primary /replica?lag= /health /metrics\n",
+                    "text/plain",
+                )
+
+    do_HEAD = do_GET
+    do_OPTIONS = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Probes ask many times a second; nothing is logged."""
+
+    def _verdict(self, good: bool, text: str) -> None:
+        self._reply(http.client.OK if good else http.client.SERVICE_UNAVAILABLE, f"{text}\n", "text/plain")
+
+    def _reply(self, status: int, text: str, kind: str) -> None:
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+
+class _HealthServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, config: Config, agent: Agent) -> None:
+        self.agent = agent
+        super().__init__((config.health_address, config.health_port), _HealthHandler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that left early is no event."""
+
+
+def metrics(agent: Agent, role: dict[str, Any]) -> str:
+    """Prometheus text format 0.0.4."""
+    estate, name = agent.config.estate, agent.config.host
+    label = f'estate="{estate}",host="{name}"'
+    lines = [
+        "# TYPE failover_role gauge",
+        f'failover_role{{{label},role="{role["role"]}"}} 1',
+        "# TYPE failover_writable gauge",
+        f"failover_writable{{{label}}} {int(role['writable'])}",
+        "# TYPE failover_term gauge",
+        f"failover_term{{{label}}} {role['term'] or 0}",
+        "# TYPE failover_lease_remaining_seconds gauge",
+        f"failover_lease_remaining_seconds{{{label}}} {max(0.0, agent.lease.valid_until - agent.host.now()):.2f}",
+        "# TYPE failover_vip_held gauge",
+    ]
+    lines += [f'failover_vip_held{{{label},vip="{vip}"}} {int(held)}' for vip, held in role["vips"].items()]
+    return "\n".join(lines) + "\n"
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+class _CommandHandler(socketserver.StreamRequestHandler):
+    server: _CommandServer
+
+    def handle(self) -> None:
+        try:
+            request = json.loads(self.rfile.readline())
+            reply = {"ok": True, **command(self.server.agent, request)}
+        except CommandError as error:
+            reply = {"ok": False, "code": error.code, "error": str(error)}
+        except (KeyError, TypeError, ValueError) as error:
+            reply = {"ok": False, "code": "bad_request", "error": f"not understood: {error!r}"}
+        except (DatabaseError, EtcdError, HostError) as error:
+            reply = {"ok": False, "code": "failed", "error": str(error)}
+        self.wfile.write(json.dumps(reply).encode() + b"\n")
+
+
+class _CommandServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, config: Config, agent: Agent) -> None:
+        self.agent = agent
+        path = Path(config.runtime_directory) / "agent.sock"
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            super().__init__(str(path), _CommandHandler)
+        finally:
+            os.umask(before)
+
+
+def command(agent: Agent, request: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one command of the unix socket and return the reply's fields.
+
+    :raises CommandError: it cannot be done; ``KeyError`` and ``ValueError`` for a request that is not understood.
+    """
+    match request["command"]:
+        case "status":
+            return {"estate": agent.status()}
+        case "switchover":
+            wanted = gates.Request(to=str(request.get("to") or ""), run_id=str(request["run_id"]))
+            return {"switchover": Switchover(agent, wanted, check=bool(request.get("check"))).run()}
+        case "bootstrap":
+            return agent.bootstrap(str(request["primary"]))
+        case "adopt":
+            return agent.adopt()
+        case "seed":
+            return agent.seed(discard=bool(request.get("discard")))
+        case "lock_acquire":
+            owner, run_id, runbook = (str(request[key]) for key in ("owner", "run_id", "runbook"))
+            return agent.lock_acquire(owner, run_id, runbook, float(request["ttl_seconds"]))
+        case "lock_release":
+            return agent.lock_release(str(request["run_id"]), force=bool(request.get("force")))
+    raise CommandError("unknown_command", f"{request['command']!r} is no command of failover-agent {__version__}")

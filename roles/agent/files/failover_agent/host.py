@@ -1,0 +1,192 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the agent does with its host: units of systemd, the fence in nftables, the gate of the virtual IPs, sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from failover_agent.config import Config
+
+PRIMARY_TARGET = "failover-primary.target"
+_FENCE_TABLE = "failover_fence"
+
+
+class HostError(Exception):
+    """A command of the host failed or took too long; the text names it and what it said."""
+
+
+def run(argv: list[str], *, timeout: float = 5.0, feed: str | None = None) -> str:
+    """Run a command and return what it printed.
+
+    :raises HostError: it failed, is missing, or took longer than ``timeout`` seconds.
+    """
+    try:
+        done = subprocess.run(argv, input=feed, capture_output=True, text=True, timeout=timeout, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HostError(f"{' '.join(argv)}: {error}") from error
+    if done.returncode != 0:
+        raise HostError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+class Host:
+    """This machine. Every method is safe to repeat."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._runtime = Path(config.runtime_directory)
+        self._gate = self._runtime / "vip_primary"
+        self._permit = self._runtime / "mariadb.env"
+        self._fenced = _table_exists()
+
+    # ---- time
+
+    @staticmethod
+    def now() -> float:
+        """Seconds of CLOCK_BOOTTIME."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    # ---- the database's unit
+
+    def database_state(self) -> str:
+        """systemd's ActiveState of the database unit: ``active``, ``activating``, ``inactive``, ``failed``, ..."""
+        return run(["systemctl", "show", "-p", "ActiveState", "--value", self._config.database_unit]).strip()
+
+    def start_database(self, *, keep_in_doubt: bool) -> None:
+        """Start mariadbd with the ``init_rpl_role`` that the term asks for; returns before it answers.
+
+        The unit asserts that the permit file exists, so nothing but this can start it: a start with the wrong role
+        would discard acknowledged transactions or resurrect others.
+        """
+        role = "MASTER" if keep_in_doubt else "SLAVE"
+        self._permit.write_text(f"MYSQLD_OPTS=--init-rpl-role={role}\n", encoding="utf-8")
+        with contextlib.suppress(HostError):
+            run(["systemctl", "reset-failed", self._config.database_unit])
+        run(["systemctl", "start", "--no-block", self._config.database_unit])
+
+    def withdraw_permit(self) -> None:
+        """Nobody may start the database until the agent says so again."""
+        self._permit.unlink(missing_ok=True)
+
+    def stop_database(self) -> None:
+        """A regular stop; only of a database that waits for no acknowledgement."""
+        run(["systemctl", "stop", self._config.database_unit], timeout=120.0)
+
+    # ---- the fence
+
+    @property
+    def fenced(self) -> bool:
+        """Whether the database port is shut."""
+        return self._fenced
+
+    def fence(self) -> None:
+        """Shut the database port, then kill mariadbd at once. The port first, so that no late answer gets out."""
+        self.withdraw_permit()
+        port = self._config.database_port
+        rules = (
+            f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\ntable inet {_FENCE_TABLE} {{\n"
+            f"  chain input {{ type filter hook input priority -200; tcp dport {port} drop; tcp sport {port} drop; }}\n"
+            f"  chain output {{ type filter hook output priority -200; tcp dport {port} drop; tcp sport {port} drop; }}\n}}\n"
+        )
+        problem = None
+        try:
+            run(["nft", "-f", "-"], feed=rules, timeout=1.0)
+            self._fenced = True
+        except HostError as error:
+            problem = error
+        pid = self._database_pid()
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if problem:
+            raise problem
+
+    def lift_fence(self) -> None:
+        """Open the database port again."""
+        if _table_exists():
+            run(["nft", "delete", "table", "inet", _FENCE_TABLE])
+        self._fenced = False
+
+    def _database_pid(self) -> int:
+        """The main process of the database, from its cgroup's unit file or its pid file; 0 when it does not run."""
+        with contextlib.suppress(HostError, ValueError):
+            return int(
+                run(
+                    ["systemctl", "show", "-p", "MainPID", "--value", self._config.database_unit],
+                    timeout=1.0,
+                )
+            )
+        return 0
+
+    # ---- the gate: what follows the primary
+
+    @property
+    def gate_open(self) -> bool:
+        """Whether keepalived may hold the addresses that follow the primary."""
+        try:
+            return self._gate.read_text(encoding="utf-8").strip() == "0"
+        except OSError:
+            return False
+
+    def open_gate(self) -> None:
+        """Let the addresses come. keepalived reads the file: 0 is healthy, 1 is FAULT."""
+        self._gate.write_text("0\n", encoding="utf-8")
+
+    def close_gate(self) -> None:
+        """Send the addresses away."""
+        self._gate.write_text("1\n", encoding="utf-8")
+
+    def start_followers(self) -> None:
+        """Start the units that run on the primary only; does not wait for them."""
+        run(["systemctl", "start", "--no-block", PRIMARY_TARGET])
+
+    def stop_followers(self) -> None:
+        """Stop the units that run on the primary only; does not wait for them."""
+        run(["systemctl", "stop", "--no-block", PRIMARY_TARGET])
+
+    def unit_active(self, unit: str) -> bool:
+        """Whether a unit is active."""
+        try:
+            return run(["systemctl", "is-active", unit], timeout=2.0).strip() == "active"
+        except HostError:
+            return False
+
+    # ---- addresses and sockets
+
+    def held(self) -> dict[str, bool]:
+        """Which virtual IPs are configured on this host, by name."""
+        present = self.addresses()
+        return {vip.name: vip.address in present for vip in self._config.vips}
+
+    @staticmethod
+    def addresses() -> set[str]:
+        """All IPv4 and IPv6 addresses of this host."""
+        links = json.loads(run(["ip", "-json", "address", "show"], timeout=2.0))
+        return {info["local"] for link in links for info in link.get("addr_info", ()) if "local" in info}
+
+    @staticmethod
+    def kill_sockets(address: str) -> None:
+        """Reset every TCP connection of a local address, so that no client waits for an answer that never comes."""
+        run(["ss", "-K", "-t", "src", address], timeout=2.0)
+
+    # ---- disk
+
+    def disk_free_fraction(self) -> float:
+        """Free share (0..1) of the file system that holds the data directory."""
+        usage = shutil.disk_usage(self._config.database_directory)
+        return usage.free / usage.total
+
+
+def _table_exists() -> bool:
+    try:
+        run(["nft", "list", "table", "inet", _FENCE_TABLE], timeout=2.0)
+    except HostError:
+        return False
+    return True

@@ -1,0 +1,348 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The local MariaDB, over its unix socket as root (authenticated by the socket, so there is no password to keep)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pymysql
+import pymysql.cursors
+
+from failover_agent import gtid
+from failover_agent.config import Config
+from failover_agent.gates import REQUIRED_SETTINGS, Activity
+from failover_agent.model import Database, Replication
+
+#: A schema change as it shows in the process list.
+_SCHEMA_CHANGE = re.compile(r"^\s*(ALTER|CREATE|DROP|OPTIMIZE|RENAME|TRUNCATE|REPAIR)\b", re.IGNORECASE)
+_BACKUP = re.compile(r"^\s*(BACKUP\s+STAGE|FLUSH\s+TABLES)\b", re.IGNORECASE)
+_CAUGHT_UP = "has sent all binlog"
+
+
+class DatabaseError(Exception):
+    """A statement failed, timed out or the server is away; the text names the statement."""
+
+
+class Connection:
+    """One open connection. ``timeout`` is seconds for one statement."""
+
+    def __init__(self, socket: str, timeout: float) -> None:
+        try:
+            self._raw = pymysql.connect(
+                unix_socket=socket,
+                user="root",
+                autocommit=True,
+                connect_timeout=max(1, round(timeout)),
+                read_timeout=timeout,
+                write_timeout=timeout,
+                cursorclass=pymysql.cursors.DictCursor,
+            )
+        except (pymysql.Error, OSError) as error:
+            raise DatabaseError(f"cannot connect to {socket}: {error}") from error
+
+    @property
+    def thread_id(self) -> int:
+        """The server's id of this connection, as ``KILL`` wants it."""
+        return int(self._raw.server_thread_id[0])
+
+    def rows(self, statement: str, arguments: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Run a statement and return its rows (empty for one without a result).
+
+        :raises DatabaseError: it failed or the server is away.
+        """
+        try:
+            with self._raw.cursor() as cursor:
+                cursor.execute(statement, tuple(arguments) or None)
+                return list(cursor.fetchall())
+        except (pymysql.Error, OSError) as error:
+            raise DatabaseError(f"{statement.split(chr(10))[0][:120]}: {error}") from error
+
+    def run(self, *statements: str) -> None:
+        """Run statements in order; the first failure ends it."""
+        for statement in statements:
+            self.rows(statement)
+
+    def value(self, statement: str, arguments: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.rows(statement, arguments)
+        return next(iter(rows[0].values())) if rows else None
+
+    def close(self) -> None:
+        """Close it; never fails."""
+        try:
+            self._raw.close()
+        except (pymysql.Error, OSError):
+            return
+
+
+class MariaDB:
+    """What the agent does with the local server. Not thread-safe: the agent serialises its acts."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._kept: Connection | None = None
+
+    def connect(self, timeout: float) -> Connection:
+        """A connection of one's own, for an act that must not share one."""
+        return Connection(self._config.database_socket, timeout)
+
+    def observe(self) -> Database:
+        """The state of the server; ``running`` is False (with the error) when it does not answer within 2 s."""
+        try:
+            connection = self._connection()
+            return read_database(connection, self._config.hosts)
+        except DatabaseError as error:
+            self.forget()
+            return Database(running=False, error=str(error))
+
+    def forget(self) -> None:
+        """Drop the kept connection, after an error or when the server is about to stop."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    @staticmethod
+    def settings(connection: Connection) -> tuple[tuple[str, str], ...]:
+        """The settings that :data:`REQUIRED_SETTINGS` judges."""
+        names = ", ".join(f"@@{name} AS {name}" for name in REQUIRED_SETTINGS)
+        return tuple((k, str(v)) for k, v in connection.rows(f"SELECT {names}")[0].items())
+
+    def activity(self, connection: Connection) -> Activity:
+        """What runs on the server that a switchover would disturb, this connection left out."""
+        oldest = connection.value(
+            "SELECT COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6))) / 1e6, 0) FROM information_schema.innodb_trx"
+            " WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID())"
+        )
+        statements = connection.rows(
+            "SELECT info FROM information_schema.processlist"
+            " WHERE command IN ('Query', 'Execute') AND user != 'system user' AND id != CONNECTION_ID() AND info IS NOT NULL"
+        )
+        texts = [" ".join(str(row["info"]).split())[:120] for row in statements]
+        return Activity(
+            oldest_transaction_seconds=max(0.0, float(oldest or 0.0)),
+            schema_changes=tuple(text for text in texts if _SCHEMA_CHANGE.match(text)),
+            backups=tuple(text for text in texts if _BACKUP.match(text)),
+        )
+
+    # ---- acts
+
+    def make_read_only(self, connection: Connection, limit: float) -> None:
+        """``read_only=1``, waiting at most ``limit`` seconds for running commits.
+
+        :raises DatabaseError: it did not happen in time; the setting is then off.
+        """
+        connection.run(f"SET SESSION lock_wait_timeout={max(1, round(limit))}", "SET GLOBAL read_only=1")
+
+    def make_writable(self, connection: Connection) -> None:
+        """``read_only=0``: the undo of a fence."""
+        connection.run("SET GLOBAL read_only=0")
+
+    def position(self, connection: Connection) -> str:
+        """``gtid_binlog_pos``, read twice until it stands still.
+
+        :raises DatabaseError: it still moves after ten readings, so somebody writes through the fence.
+        """
+        last = str(connection.value("SELECT @@gtid_binlog_pos"))
+        for _ in range(10):
+            again = str(connection.value("SELECT @@gtid_binlog_pos"))
+            if again == last:
+                return again
+            last = again
+        raise DatabaseError(f"gtid_binlog_pos still moves under read_only: {last}")
+
+    def wait_for(self, connection: Connection, position: str, limit: float) -> bool:
+        """Whether the server has applied ``position`` (or reaches it within ``limit`` seconds)."""
+        if not position:
+            return True
+        applied = gtid.merge(
+            gtid.parse(str(connection.value("SELECT @@gtid_binlog_pos"))),
+            gtid.parse(str(connection.value("SELECT @@gtid_slave_pos"))),
+        )
+        if not gtid.missing(applied, gtid.parse(position)):
+            return True
+        return bool(connection.value("SELECT MASTER_GTID_WAIT(%s, %s)", (position, limit)) == 0)
+
+    def kill_clients(self, connection: Connection, keep: Iterable[int] = (), *, privileged_only: bool = False) -> int:
+        """End client sessions (not replication, not ``keep``); how many.
+
+        ``privileged_only`` takes just those that ``read_only`` does not stop.
+        """
+        kept = {connection.thread_id, *keep}
+        if self._kept is not None:
+            kept.add(self._kept.thread_id)
+        rows = connection.rows(
+            "SELECT id, user FROM information_schema.processlist"
+            " WHERE command NOT LIKE 'Binlog Dump%%' AND command != 'Daemon' AND user NOT IN ('system user', 'event_scheduler')"
+        )
+        writers = _read_only_admins(connection) if privileged_only else None
+        killed = 0
+        for row in rows:
+            if int(row["id"]) in kept or (writers is not None and row["user"] not in writers):
+                continue
+            try:
+                connection.run(f"KILL CONNECTION {int(row['id'])}")
+                killed += 1
+            except DatabaseError:
+                continue  # It ended by itself between the two statements.
+        return killed
+
+    def promote(self, connection: Connection, position: str, *, wait_for_replica: bool, limit: float) -> None:
+        """Become writable: everything up to ``position`` applied, no replication of its own, semi-sync as told.
+
+        :raises DatabaseError: ``position`` was not reached within ``limit`` seconds; nothing is changed then.
+        """
+        if not self.wait_for(connection, position, limit):
+            raise DatabaseError(f"{position} was not applied within {limit:g} s")
+        connection.run(
+            "STOP SLAVE",
+            "RESET SLAVE ALL",
+            f"SET GLOBAL rpl_semi_sync_master_enabled={int(wait_for_replica)}",
+            "SET GLOBAL read_only=0",
+        )
+
+    def wait_for_replicas(self, *, enabled: bool) -> None:
+        """Semi-sync of the primary on or off."""
+        self._connection().run(f"SET GLOBAL rpl_semi_sync_master_enabled={int(enabled)}")
+
+    def attach(self, connection: Connection, address: str) -> None:
+        """Replicate from ``address`` by GTID, over TLS with this host's certificate, as a semi-sync replica."""
+        config = self._config
+        connection.run(
+            "STOP SLAVE",
+            "SET GLOBAL rpl_semi_sync_master_enabled=0, GLOBAL rpl_semi_sync_slave_enabled=1",
+        )
+        binlog = gtid.parse(str(connection.value("SELECT @@gtid_binlog_pos")))
+        applied = gtid.parse(str(connection.value("SELECT @@gtid_slave_pos")))
+        together = gtid.merge(binlog, applied)
+        if together != applied:
+            connection.rows("SET GLOBAL gtid_slave_pos=%s", (str(together),))
+        pki = config.replication_pki
+        connection.rows(
+            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD='', MASTER_USE_GTID=slave_pos,"
+            " MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=0.5, MASTER_SSL=1, MASTER_SSL_VERIFY_SERVER_CERT=1,"
+            " MASTER_SSL_CA=%s, MASTER_SSL_CERT=%s, MASTER_SSL_KEY=%s",
+            (
+                address,
+                config.database_port,
+                config.replication_user,
+                pki.ca,
+                pki.certificate,
+                pki.key,
+            ),
+        )
+        connection.run("START SLAVE")
+
+    def end(self, thread_id: int) -> None:
+        """Kill one session by its id; it may be gone already."""
+        try:
+            self._connection().run(f"KILL CONNECTION {int(thread_id)}")
+        except DatabaseError:
+            self.forget()
+
+    def enable_events(self, connection: Connection) -> int:
+        """Enable the events that replication had left disabled on this host; how many.
+
+        An event that arrives by replication is ``SLAVESIDE_DISABLED``; after a promotion it must run here. The
+        statement replicates and leaves the event disabled on the replicas again.
+        """
+        rows = connection.rows(
+            "SELECT event_schema, event_name FROM information_schema.events WHERE status='SLAVESIDE_DISABLED'"
+        )
+        for row in rows:
+            schema, name = (str(row[key]).replace("`", "``") for key in ("event_schema", "event_name"))
+            connection.run(f"ALTER EVENT `{schema}`.`{name}` ENABLE")
+        return len(rows)
+
+    def events(self, connection: Connection, *, enabled: bool) -> None:
+        """The event scheduler on or off; a server that has it disabled at start is left alone."""
+        if str(connection.value("SELECT @@event_scheduler")) != "DISABLED":
+            connection.run(f"SET GLOBAL event_scheduler={'ON' if enabled else 'OFF'}")
+
+    def foreign_data(self) -> tuple[str, ...]:
+        """Schemas and accounts that Debian's fresh install does not have; empty means that nothing can be lost here."""
+        connection = self._connection()
+        schemas = connection.rows(
+            "SELECT schema_name AS name FROM information_schema.schemata"
+            " WHERE schema_name NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')"
+        )
+        accounts = connection.rows(
+            "SELECT user AS name FROM mysql.user WHERE user NOT IN ('root', 'mysql', 'mariadb.sys', '')"
+        )
+        return (
+            *(f"schema {row['name']}" for row in schemas),
+            *(f"account {row['name']}" for row in accounts),
+        )
+
+    def _connection(self) -> Connection:
+        if self._kept is None:
+            self._kept = self.connect(2.0)
+        return self._kept
+
+
+def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
+    """Ask one server for everything that :class:`Database` holds; ``hosts`` maps host names to addresses."""
+    row = connection.rows(
+        "SELECT VERSION() AS version, @@read_only AS read_only, @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied,"
+        " @@rpl_semi_sync_master_enabled AS waits, @@rpl_semi_sync_slave_enabled AS acknowledges"
+    )[0]
+    clients = connection.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
+    dumps = connection.rows("SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%%'")
+    attached, caught_up = parse_dumps(dumps, hosts)
+    return Database(
+        running=True,
+        version=str(row["version"]).split("-")[0],
+        read_only=bool(row["read_only"]),
+        gtid_binlog_pos=str(row["binlog"] or ""),
+        gtid_slave_pos=str(row["applied"] or ""),
+        replication=parse_replication(connection.rows("SHOW SLAVE STATUS")),
+        semi_sync_primary=bool(row["waits"]),
+        semi_sync_replica=bool(row["acknowledges"]),
+        semi_sync_clients=int(clients[0]["Value"]) if clients else 0,
+        attached=attached,
+        caught_up=caught_up,
+    )
+
+
+def parse_dumps(rows: list[dict[str, Any]], hosts: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The hosts behind the binlog dump threads, and those of them to which everything was sent."""
+    names = {address: name for name, address in hosts.items()}
+    attached, caught_up = set(), set()
+    for row in rows:
+        name = names.get(str(row["host"]).rsplit(":", 1)[0])
+        if name is None:
+            continue
+        attached.add(name)
+        if _CAUGHT_UP in str(row["state"]):
+            caught_up.add(name)
+    return tuple(sorted(attached)), tuple(sorted(caught_up))
+
+
+def parse_replication(rows: list[dict[str, Any]]) -> Replication | None:
+    """:class:`Replication` from ``SHOW SLAVE STATUS``; None where no primary is configured."""
+    if not rows:
+        return None
+    row = rows[0]
+    errors = [str(row[name]) for name in ("Last_IO_Error", "Last_SQL_Error") if row.get(name)]
+    running = str(row["Slave_IO_Running"])
+    fatal = str(row["Slave_SQL_Running"]) != "Yes" or running == "No"
+    behind = row.get("Seconds_Behind_Master")
+    return Replication(
+        host=str(row["Master_Host"]),
+        io_running=running == "Yes",
+        io_connecting=running in {"Connecting", "Preparing"},
+        sql_running=str(row["Slave_SQL_Running"]) == "Yes",
+        uses_gtid=str(row.get("Using_Gtid", "")) == "Slave_Pos",
+        gtid_io_pos=str(row.get("Gtid_IO_Pos") or ""),
+        lag_seconds=int(behind) if behind is not None else None,
+        error="; ".join(errors) if fatal else "",
+    )
+
+
+def _read_only_admins(connection: Connection) -> set[str]:
+    """Accounts that may write although ``read_only`` is on (SUPER up to 10.11, READ ONLY ADMIN since)."""
+    rows = connection.rows(
+        "SELECT DISTINCT grantee FROM information_schema.user_privileges WHERE privilege_type IN ('SUPER', 'READ ONLY ADMIN', 'READ_ONLY ADMIN')"
+    )
+    return {str(row["grantee"]).split("@")[0].strip("'") for row in rows}

@@ -1,0 +1,171 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The data directory: whose it is, how a replica gets its first copy, and what is kept before anything is discarded.
+
+A copy is made by mariadb-backup on the primary and streamed to the replica through the agents' mutual TLS, so hosts
+need no ssh keys for each other. The old directory is moved aside, never deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from failover_agent.config import Config
+from failover_agent.host import HostError, run
+
+_log = logging.getLogger("failover-agent.seed")
+_CHUNK = 256 * 1024
+#: At most this much of the binary log is copied aside (bytes).
+_TAIL_LIMIT = 1024**3
+
+
+class SeedError(Exception):
+    """The copy was not made; the text says why and where the old directory is."""
+
+
+class DataDirectory:
+    """The data directory of the local MariaDB and the note in the agent's state that says whose it is."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._path = Path(config.database_directory)
+        self._state = Path(config.state_directory)
+        self._note = self._state / "database.json"
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the directory belongs to this estate."""
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(note.get("estate") == self._config.estate and (self._path / "ibdata1").exists())
+
+    def adopt(self, origin: str) -> None:
+        """Note that the directory is this estate's; ``origin`` says where the data came from."""
+        note = {"estate": self._config.estate, "origin": origin, "at": _utc()}
+        self._note.write_text(json.dumps(note) + "\n", encoding="utf-8")
+
+    def keep_binlog_tail(self) -> Path | None:
+        """Copy the newest binary log aside before a start that may truncate it; the copy, or None if there is none."""
+        index = next(iter(sorted(self._path.glob("*-bin.index"))), None)
+        if index is None:
+            return None
+        names = [line.strip() for line in index.read_text(encoding="utf-8").splitlines() if line.strip()]
+        newest = self._path / Path(names[-1]).name if names else None
+        if newest is None or not newest.exists() or newest.stat().st_size > _TAIL_LIMIT:
+            return None
+        target = self._state / "binlog-tails" / f"{_stamp()}-{newest.name}"
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copy2(newest, target)
+        return target
+
+    def replace(self, fetch: Callable[[], Iterator[bytes]], origin: str) -> str:
+        """Put a streamed copy in the place of the directory; the GTID position of the copy.
+
+        The database must be stopped. The old directory is renamed with the ending ``.before-seed-<UTC>``.
+
+        :raises SeedError: the stream broke or the copy could not be prepared; the old directory is then untouched.
+        """
+        work = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.seed-", dir=self._path.parent))
+        try:
+            _unpack(fetch(), work)
+            run(["mariadb-backup", "--prepare", f"--target-dir={work}"], timeout=3600.0)
+            position = _backup_position(work)
+        except (SeedError, HostError, OSError) as error:
+            shutil.rmtree(work, ignore_errors=True)
+            raise SeedError(f"no copy was made: {error}; {self._path} is untouched") from error
+        owner = self._path.stat()
+        for path in (work, *work.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        work.chmod(owner.st_mode & 0o7777)
+        aside = self._path.with_name(f"{self._path.name}.before-seed-{_stamp()}")
+        self._note.unlink(missing_ok=True)
+        self._path.rename(aside)
+        work.rename(self._path)
+        self.adopt(origin)
+        _log.info(
+            "seeded from %s at %s; the old directory is %s",
+            origin,
+            position or "no position",
+            aside,
+        )
+        return position
+
+
+def stream_backup(config: Config) -> Iterator[bytes]:
+    """A consistent copy of the running server as mbstream chunks.
+
+    :raises SeedError: mariadb-backup failed; what was yielded before is then useless.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="failover-seed-") as scratch,
+        tempfile.TemporaryFile() as log,
+    ):
+        process = subprocess.Popen(
+            [
+                "mariadb-backup",
+                "--backup",
+                "--stream=mbstream",
+                "--user=root",
+                f"--socket={config.database_socket}",
+                f"--target-dir={scratch}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            assert process.stdout is not None
+            while chunk := process.stdout.read(_CHUNK):
+                yield chunk
+            if process.wait(timeout=60.0) != 0:
+                log.seek(0)
+                raise SeedError(
+                    f"mariadb-backup ended with {process.returncode}: {log.read()[-500:].decode(errors='replace')}"
+                )
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _unpack(chunks: Iterator[bytes], target: Path) -> None:
+    process = subprocess.Popen(["mbstream", "-x", "-C", str(target)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            for chunk in chunks:
+                process.stdin.write(chunk)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    _, errors = process.communicate()
+    if process.returncode != 0:
+        raise SeedError(f"mbstream ended with {process.returncode}: {errors[-300:].decode(errors='replace')}")
+
+
+def _backup_position(directory: Path) -> str:
+    """The GTID position that mariadb-backup noted (its file name changed in 11.1)."""
+    for name in ("mariadb_backup_binlog_info", "xtrabackup_binlog_info"):
+        path = directory / name
+        if path.exists():
+            words = path.read_text(encoding="utf-8").split()
+            return words[2] if len(words) > 2 else ""
+    raise SeedError("the copy holds no binlog position")
+
+
+def _utc() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _stamp() -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
