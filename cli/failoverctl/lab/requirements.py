@@ -1,0 +1,125 @@
+"""What the machine must have before a lab is made; checked before anything is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from failoverctl.errors import ExitCode
+from failoverctl.lab.errors import LabError
+from failoverctl.lab.network import UsedRange, find_overlap
+
+# program -> Debian package
+PROGRAMS: Mapping[str, str] = {
+    "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "nsenter": "util-linux",
+    "script": "bsdutils",
+    "setsid": "util-linux",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "systemd-nspawn": "systemd-container",
+    "unshare": "util-linux",
+}
+_MIB = 1024 * 1024
+BASE_DISK_BYTES = 1536 * _MIB  # tree, package lists and package cache of one release
+HOST_DISK_BYTES = 1024 * _MIB  # what setup installs and writes
+HOST_MEMORY_BYTES = 192 * _MIB  # measured: four hosts with MariaDB, etcd and nginx, under 1 GiB
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What matters about this machine."""
+
+    root: bool
+    missing: tuple[str, ...]
+    free_disk_bytes: int
+    free_memory_bytes: int
+    used: tuple[UsedRange, ...]
+
+
+def find_missing(which: Callable[[str], str | None] = shutil.which) -> tuple[str, ...]:
+    """Return the Debian packages that have to be installed, sorted."""
+    return tuple(sorted({package for name, package in PROGRAMS.items() if not which(name)}))
+
+
+def require_root() -> None:
+    """Demand that we are root.
+
+    :raises LabError: we are not.
+    """
+    if os.geteuid() != 0:
+        raise LabError(
+            "the lab needs root",
+            why="it makes network interfaces, mounts and processes with their own kernel views",
+            fix="run it with sudo",
+        )
+
+
+def read_machine(folder: Path, used: Iterable[UsedRange]) -> Machine:
+    """Return what the machine has; `folder` is on the disk that will be used."""
+    while not folder.exists():
+        folder = folder.parent
+    disk = os.statvfs(folder)
+    return Machine(
+        root=os.geteuid() == 0,
+        missing=find_missing(),
+        free_disk_bytes=disk.f_bavail * disk.f_frsize,
+        free_memory_bytes=parse_available(Path("/proc/meminfo").read_text(encoding="ascii")),
+        used=tuple(used),
+    )
+
+
+def parse_available(meminfo: str) -> int:
+    """Return MemAvailable of proc_meminfo(5) in bytes."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def require_programs(missing: tuple[str, ...]) -> None:
+    """Demand the programs the lab runs.
+
+    :raises LabError: some are missing; it names the command that installs them.
+    """
+    if missing:
+        raise LabError(
+            f"packages are missing on this machine: {', '.join(missing)}",
+            fix=f"apt-get install --yes {' '.join(missing)}",
+        )
+
+
+def check_machine(machine: Machine, *, network: IPv4Network, hosts: int, base_built: bool, where: Path) -> None:
+    """Demand everything that a new lab with `hosts` hosts needs.
+
+    :param base_built: the release's tree and cache are there already.
+    :param where: the lab's state folder, for the message.
+    :raises LabError: something is missing; it names all that is.
+    """
+    overlap = find_overlap(network, machine.used)
+    if overlap is not None:
+        raise LabError(
+            f"the address range {network} is in use: {overlap.what} has {overlap.network}",
+            why="the lab's hosts and this machine would not find each other",
+            fix="choose another one with --network, for example a /26 of 198.51.100.0/24",
+        )
+    disk = hosts * HOST_DISK_BYTES + (0 if base_built else BASE_DISK_BYTES)
+    if machine.free_disk_bytes < disk:
+        raise LabError(
+            f"too little disk: {machine.free_disk_bytes // _MIB} MiB free below {where}, {disk // _MIB} MiB needed",
+            fix=f"free some, or mount a larger disk at {where}",
+        )
+    memory = hosts * HOST_MEMORY_BYTES
+    if machine.free_memory_bytes < memory:
+        raise LabError(
+            f"too little memory: {machine.free_memory_bytes // _MIB} MiB available, "
+            f"{memory // _MIB} MiB needed for {hosts} hosts",
+            fix="stop something, or use a smaller layout",
+            exit_code=ExitCode.USAGE,
+        )
