@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import grp
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -148,6 +150,22 @@ class Change:
     reasons: tuple[str, ...]
 
 
+def find_uid(name: str) -> int | None:
+    """Return the user id of an account, or None if the host does not know it."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def find_gid(name: str) -> int | None:
+    """Return the group id of a group, or None if the host does not know it."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
 def parse_mode(text: str) -> int:
     """Return the permission bits of an octal string such as ``0640``.
 
@@ -157,13 +175,9 @@ def parse_mode(text: str) -> int:
     try:
         mode = int(text, 8)
     except ValueError:
-        raise ConfigFilesError(
-            f"mode {text!r} is not octal; write it quoted, for example '0640'"
-        ) from None
+        raise ConfigFilesError(f"mode {text!r} is not octal; write it quoted, for example '0640'") from None
     if not 0 <= mode <= 0o7777:
-        raise ConfigFilesError(
-            f"mode {text!r} is out of range; write it quoted, for example '0640'"
-        )
+        raise ConfigFilesError(f"mode {text!r} is out of range; write it quoted, for example '0640'")
     return mode
 
 
@@ -186,9 +200,7 @@ def read_state(path: str) -> PathState:
 def read_names(directory: str) -> tuple[str, ...]:
     """Return the sorted names of files and links directly in a directory, none if it is missing."""
     try:
-        entries = [
-            entry.name for entry in os.scandir(directory) if not entry.is_dir(follow_symlinks=False)
-        ]
+        entries = [entry.name for entry in os.scandir(directory) if not entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(sorted(entries))
@@ -205,8 +217,7 @@ def decide_prunes(wanted: Wanted, names: Mapping[str, Iterable[str]]) -> tuple[s
         for directory in wanted.directories
         if directory.prune is not None
         for name in sorted(names.get(directory.path, ()))
-        if fnmatch.fnmatchcase(name, directory.prune)
-        and (path := f"{directory.path}/{name}") not in keep
+        if fnmatch.fnmatchcase(name, directory.prune) and (path := f"{directory.path}/{name}") not in keep
     )
 
 
@@ -251,9 +262,7 @@ def decide_changes(wanted: Wanted, states: Mapping[str, PathState]) -> tuple[Cha
     for directory in wanted.directories:
         state = states[directory.path]
         if state.kind not in ("absent", "directory"):
-            raise ConfigFilesError(
-                f"{directory.path} should be a directory but is a {state.kind}; remove it first"
-            )
+            raise ConfigFilesError(f"{directory.path} should be a directory but is a {state.kind}; remove it first")
         if state.kind == "absent":
             changes.append(Change(directory.path, directory, state, ("created",)))
         elif reasons := _attribute_reasons(directory, state):
@@ -261,9 +270,7 @@ def decide_changes(wanted: Wanted, states: Mapping[str, PathState]) -> tuple[Cha
     for file in wanted.files:
         state = states[file.path]
         if state.kind in ("directory", "other"):
-            raise ConfigFilesError(
-                f"{file.path} should be a file but is a {state.kind}; remove it first"
-            )
+            raise ConfigFilesError(f"{file.path} should be a file but is a {state.kind}; remove it first")
         if state.kind == "absent":
             changes.append(Change(file.path, file, state, ("created",)))
         elif state.kind == "link":
@@ -275,19 +282,13 @@ def decide_changes(wanted: Wanted, states: Mapping[str, PathState]) -> tuple[Cha
     for link in wanted.links:
         state = states[link.path]
         if state.kind in ("directory", "other"):
-            raise ConfigFilesError(
-                f"{link.path} should be a link but is a {state.kind}; remove it first"
-            )
+            raise ConfigFilesError(f"{link.path} should be a link but is a {state.kind}; remove it first")
         if state.kind != "link" or state.target != link.target:
-            changes.append(
-                Change(link.path, link, state, ("created" if state.kind == "absent" else "target",))
-            )
+            changes.append(Change(link.path, link, state, ("created" if state.kind == "absent" else "target",)))
     for path in wanted.absent:
         state = states[path]
         if state.kind == "directory":
-            raise ConfigFilesError(
-                f"{path} should be absent but is a directory; this module removes only files"
-            )
+            raise ConfigFilesError(f"{path} should be absent but is a directory; this module removes only files")
         if state.kind != "absent":
             changes.append(Change(path, None, state, ("removed",)))
     return tuple(changes)
@@ -307,9 +308,7 @@ def write_file(path: str, content: bytes, mode: int, uid: int, gid: int) -> None
     At no moment is the content readable with other rights than the final ones.
     """
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(
-        prefix=f".{target.name}.", suffix=".failover-new", dir=target.parent
-    )
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".failover-new", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
@@ -327,9 +326,7 @@ def write_file(path: str, content: bytes, mode: int, uid: int, gid: int) -> None
 
 def _write_link(path: str, target: str) -> None:
     place = Path(path)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{place.name}.", suffix=".failover-new", dir=place.parent
-    ) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", suffix=".failover-new", dir=place.parent) as folder:
         temporary = Path(folder) / "link"
         temporary.symlink_to(target)
         temporary.replace(place)
@@ -345,15 +342,13 @@ def apply_change(change: Change) -> None:
         Path(change.path).unlink(missing_ok=True)
         return
     if isinstance(want, WantedDirectory):
-        Path(want.path).mkdir(parents=True, exist_ok=True)
+        _make_directory(Path(want.path))
         uid, gid = _known_owner(want)
         os.chown(want.path, uid, gid)
         Path(want.path).chmod(want.mode)
         return
     if not Path(want.path).parent.is_dir():
-        raise ConfigFilesError(
-            f"{want.path}: its directory does not exist; list it under directories"
-        )
+        raise ConfigFilesError(f"{want.path}: its directory does not exist; list it under directories")
     if isinstance(want, WantedLink):
         _write_link(want.path, want.target)
         return
@@ -365,12 +360,19 @@ def apply_change(change: Change) -> None:
     write_file(want.path, want.content, want.mode, uid, gid)
 
 
+def _make_directory(path: Path) -> None:
+    """Make a directory; missing parents get mode 0755, whatever the umask is."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    path.mkdir()
+    path.chmod(0o755)
+
+
 def _known_owner(want: WantedDirectory | WantedFile) -> tuple[int, int]:
     if want.uid is None or want.gid is None:
         missing = "owner" if want.uid is None else "group"
-        raise ConfigFilesError(
-            f"{want.path}: its {missing} does not exist on this host; install its package first"
-        )
+        raise ConfigFilesError(f"{want.path}: its {missing} does not exist on this host; install its package first")
     return want.uid, want.gid
 
 
@@ -425,3 +427,13 @@ def describe_wanted(want: WantedDirectory | WantedFile | WantedLink | None) -> P
     if isinstance(want, WantedDirectory):
         return PathState("directory", mode=want.mode, uid=want.uid, gid=want.gid)
     return PathState("file", content=want.content, mode=want.mode, uid=want.uid, gid=want.gid)
+
+
+def describe_change(change: Change, *, secret: bool) -> dict[str, str]:
+    """Return one entry of Ansible's ``diff``."""
+    return {
+        "before_header": change.path,
+        "after_header": change.path,
+        "before": describe_state(change.before, secret=secret),
+        "after": describe_state(describe_wanted(change.want), secret=secret),
+    }

@@ -194,9 +194,7 @@ changed_directories:
 """
 
 import base64
-import grp
 import json
-import pwd
 import shlex
 import shutil
 import tempfile
@@ -208,22 +206,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hosting.failover.plugins.module_utils import _config_files as cf
 
 
-def find_uid(name: str) -> int | None:
-    """Return the user id of an account, or None if the host does not know it."""
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
-
-
-def find_gid(name: str) -> int | None:
-    """Return the group id of a group, or None if the host does not know it."""
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
-
-
 def read_wanted(params: dict[str, Any]) -> cf.Wanted:
     """Turn the parameters into the wanted set.
 
@@ -233,24 +215,22 @@ def read_wanted(params: dict[str, Any]) -> cf.Wanted:
     files = []
     for item in params["files"]:
         if item["dest"] not in contents:
-            raise cf.ConfigFilesError(
-                f"{item['dest']}: no content came; call this module as an action of a task"
-            )
+            raise cf.ConfigFilesError(f"{item['dest']}: no content came; call this module as an action of a task")
         files.append(
             cf.WantedFile(
                 path=item["dest"],
                 content=base64.b64decode(contents[item["dest"]]),
                 mode=cf.parse_mode(item["mode"]),
-                uid=find_uid(item["owner"]),
-                gid=find_gid(item["group"]),
+                uid=cf.find_uid(item["owner"]),
+                gid=cf.find_gid(item["group"]),
             )
         )
     directories = tuple(
         cf.WantedDirectory(
             path=item["path"],
             mode=cf.parse_mode(item["mode"]),
-            uid=find_uid(item["owner"]),
-            gid=find_gid(item["group"]),
+            uid=cf.find_uid(item["owner"]),
+            gid=cf.find_gid(item["group"]),
             prune=item["prune"],
         )
         for item in params["directories"]
@@ -274,9 +254,7 @@ def validate_staged(module: AnsibleModule, changes: tuple[cf.Change, ...]) -> No
 
     Ends the module at the first refusal that counts.
     """
-    commands = {
-        item["dest"]: item["validate"] for item in module.params["files"] if item["validate"]
-    }
+    commands = {item["dest"]: item["validate"] for item in module.params["files"] if item["validate"]}
     with tempfile.TemporaryDirectory(prefix="failover-stage-") as stage:
         for change in changes:
             want = change.want
@@ -293,9 +271,7 @@ def validate_staged(module: AnsibleModule, changes: tuple[cf.Change, ...]) -> No
             if module.check_mode and change.before.kind == "absent":
                 module.warn(f"{want.path} could not be validated in check mode: {refusal}")
                 continue
-            module.fail_json(
-                msg=f"{want.path} was not changed, its new content is invalid: {refusal}"
-            )
+            module.fail_json(msg=f"{want.path} was not changed, its new content is invalid: {refusal}")
 
 
 def land(module: AnsibleModule, changes: tuple[cf.Change, ...]) -> None:
@@ -321,17 +297,7 @@ def land(module: AnsibleModule, changes: tuple[cf.Change, ...]) -> None:
 def build_diff(module: AnsibleModule, changes: tuple[cf.Change, ...]) -> list[dict[str, str]]:
     """Return before and after of every change."""
     secrets = {item["dest"] for item in module.params["files"] if item["secret"]}
-    return [
-        {
-            "before_header": change.path,
-            "after_header": change.path,
-            "before": cf.describe_state(change.before, secret=change.path in secrets),
-            "after": cf.describe_state(
-                cf.describe_wanted(change.want), secret=change.path in secrets
-            ),
-        }
-        for change in changes
-    ]
+    return [cf.describe_change(change, secret=change.path in secrets) for change in changes]
 
 
 def main() -> None:
@@ -345,9 +311,7 @@ def main() -> None:
             {item.path: cf.read_names(item.path) for item in wanted.directories if item.prune},
         )
         wanted = replace(wanted, absent=(*wanted.absent, *pruned))
-        changes = cf.decide_changes(
-            wanted, {path: cf.read_state(path) for path in cf.list_paths(wanted)}
-        )
+        changes = cf.decide_changes(wanted, {path: cf.read_state(path) for path in cf.list_paths(wanted)})
     except (cf.ConfigFilesError, OSError) as error:
         module.fail_json(msg=str(error))
     validate_staged(module, changes)
@@ -355,12 +319,8 @@ def main() -> None:
         land(module, changes)
     result: dict[str, Any] = {
         "changed": bool(changes),
-        "changed_files": [
-            item.path for item in changes if not isinstance(item.want, cf.WantedDirectory)
-        ],
-        "changed_directories": [
-            item.path for item in changes if isinstance(item.want, cf.WantedDirectory)
-        ],
+        "changed_files": [item.path for item in changes if not isinstance(item.want, cf.WantedDirectory)],
+        "changed_directories": [item.path for item in changes if isinstance(item.want, cf.WantedDirectory)],
     }
     if module._diff:
         result["diff"] = build_diff(module, changes)
