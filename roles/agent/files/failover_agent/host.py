@@ -131,17 +131,23 @@ class Host:
     def gate_open(self) -> bool:
         """Whether keepalived may hold the addresses that follow the primary."""
         try:
-            return self._gate.read_text(encoding="utf-8").strip() == "0"
+            return self._gate.read_text(encoding="utf-8").strip() == "1"
         except OSError:
             return False
 
     def open_gate(self) -> None:
-        """Let the addresses come. keepalived reads the file: 0 is healthy, 1 is FAULT."""
-        self._gate.write_text("0\n", encoding="utf-8")
+        """Let the addresses come. For keepalived 1 is healthy; 0, an empty and a missing file are FAULT."""
+        self._set_gate("1")
 
     def close_gate(self) -> None:
         """Send the addresses away."""
-        self._gate.write_text("1\n", encoding="utf-8")
+        self._set_gate("0")
+
+    def _set_gate(self, text: str) -> None:
+        """Write the gate by rename: keepalived must never read a half-written file."""
+        fresh = self._gate.with_suffix(".new")
+        fresh.write_text(f"{text}\n", encoding="utf-8")
+        fresh.rename(self._gate)
 
     def start_followers(self) -> None:
         """Start the units that run on the primary only; does not wait for them."""

@@ -41,11 +41,8 @@ class Connection:
             )
         except (pymysql.Error, OSError) as error:
             raise DatabaseError(f"cannot connect to {socket}: {error}") from error
-
-    @property
-    def thread_id(self) -> int:
-        """The server's id of this connection, as ``KILL`` wants it."""
-        return int(self._raw.server_thread_id[0])
+        #: The server's id of this connection, as ``KILL`` wants it.
+        self.thread_id = int(self.value("SELECT CONNECTION_ID()"))
 
     def rows(self, statement: str, arguments: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Run a statement and return its rows (empty for one without a result).
@@ -174,7 +171,7 @@ class MariaDB:
             kept.add(self._kept.thread_id)
         rows = connection.rows(
             "SELECT id, user FROM information_schema.processlist"
-            " WHERE command NOT LIKE 'Binlog Dump%%' AND command != 'Daemon' AND user NOT IN ('system user', 'event_scheduler')"
+            " WHERE command NOT LIKE 'Binlog Dump%' AND command != 'Daemon' AND user NOT IN ('system user', 'event_scheduler')"
         )
         writers = _read_only_admins(connection) if privileged_only else None
         killed = 0
@@ -288,7 +285,7 @@ def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
         " @@rpl_semi_sync_master_enabled AS waits, @@rpl_semi_sync_slave_enabled AS acknowledges"
     )[0]
     clients = connection.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
-    dumps = connection.rows("SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%%'")
+    dumps = connection.rows("SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
     attached, caught_up = parse_dumps(dumps, hosts)
     return Database(
         running=True,

@@ -24,7 +24,9 @@ class Peer:
 
     def __init__(self, host: str, address: str, port: int, context: ssl.SSLContext, timeout: float) -> None:
         self.host = host
-        self._make = lambda: http.client.HTTPSConnection(address, port, timeout=timeout, context=context)
+        self._where = (address, port)
+        self._context = context
+        self._timeout = timeout
         self._connection: http.client.HTTPSConnection | None = None
 
     def call(self, path: str, body: dict[str, Any] | None = None, *, timeout: float | None = None) -> dict[str, Any]:
@@ -57,6 +59,10 @@ class Peer:
             message = answer.get("error", text) if isinstance(answer, dict) else text
             raise PeerError(f"{self.host} {path}: {message}")
         return answer
+
+    def _make(self) -> http.client.HTTPSConnection:
+        address, port = self._where
+        return http.client.HTTPSConnection(address, port, timeout=self._timeout, context=self._context)
 
     def stream(self, path: str) -> Iterator[bytes]:
         """GET a body piece by piece.
