@@ -217,6 +217,7 @@ def environment(request: Request, outer: Mapping[str, str]) -> dict[str, str]:
         ),
         "FAILOVERCTL_STOP_FILE": str(stop_file(request)),
         "FAILOVERCTL_PARENT_PID": str(os.getpid()),
+        **utf8_locale(outer),
     }
     own = _own_collections_path(outer)
     if own:
@@ -226,6 +227,15 @@ def environment(request: Request, outer: Mapping[str, str]) -> dict[str, str]:
         if variable not in outer and not settings.has_option(section, key):
             added[variable] = value
     return added
+
+
+def utf8_locale(outer: Mapping[str, str]) -> dict[str, str]:
+    """Return what to add to an environment whose locale is not UTF-8; Ansible does not start there.
+
+    The order of the variables is that of setlocale(3).
+    """
+    locale = next((outer[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if outer.get(name)), "")
+    return {} if "utf" in locale.lower() else {"LC_ALL": "C.UTF-8"}
 
 
 def stop_file(request: Request) -> Path:
@@ -391,9 +401,7 @@ class Run:
 def _end_playbook() -> None:
     """SIGTERM for ansible-playbook, which passes it on; SIGKILL for whatever is left after that."""
     table = _process_table()
-    mains = [
-        pid for pid, (parent, _) in table.items() if parent == os.getpid() and _is_playbook(pid)
-    ]
+    mains = [pid for pid, (parent, _) in table.items() if parent == os.getpid() and _is_playbook(pid)]
     doomed = {pid: table[pid][1] for main in mains for pid in (main, *_descendants(main, table))}
     for main in mains:
         _signal(main, signal.SIGTERM)

@@ -1,0 +1,158 @@
+"""The catalogue of runbooks: what each does, how dangerous it is, and what it is made of.
+
+Building only: nothing is run and no host is asked here. The phases are read from the playbook
+itself, so that a plan cannot describe another runbook than the one that is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from failoverctl.errors import FailoverctlError
+from failoverctl.paths import collection_directory
+from failoverctl.runs import Figures, History
+from failoverctl.transcript import split_name
+
+COLLECTION = "hosting.failover"
+
+
+class Danger(Enum):
+    """What may happen to those who use the estate."""
+
+    NONE = "reads only"
+    INTERRUPTS = "may interrupt clients for a moment"
+    CHANGES = "changes hosts"
+
+
+@dataclass(frozen=True)
+class Runbook:
+    """One runbook. ``parameters`` are the variables it takes, with what they mean."""
+
+    name: str
+    summary: str
+    danger: Danger
+    parameters: Mapping[str, str]
+
+    @property
+    def playbook(self) -> str:
+        """The fully qualified name of its playbook."""
+        return f"{COLLECTION}.{self.name}"
+
+
+_IDENTITY = {
+    "failover_run_id": "the id of the run, for lock and journal",
+    "failover_owner": "who runs it, for the lock",
+}
+
+CATALOGUE: dict[str, Runbook] = {
+    runbook.name: runbook
+    for runbook in (
+        Runbook("check", "judge the inventory and the hosts", Danger.NONE, _IDENTITY),
+        Runbook("setup", "make the hosts the estate of the inventory", Danger.CHANGES, _IDENTITY),
+        Runbook("status", "ask every agent how it is", Danger.NONE, _IDENTITY),
+        Runbook(
+            "switchover",
+            "make another data host the primary, as planned",
+            Danger.INTERRUPTS,
+            {**_IDENTITY, "switchover_to": "the host to become primary; empty for the best"},
+        ),
+        Runbook(
+            "lock",
+            "show or release the estate lock",
+            Danger.CHANGES,
+            {**_IDENTITY, "lock_action": "show or release", "lock_reason": "why it is released"},
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A play of a runbook: its kind, its sentence, and the hosts it is for."""
+
+    phase: str
+    title: str
+    hosts: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, and what earlier runs say it will cost."""
+
+    runbook: Runbook
+    parameters: Mapping[str, Any]
+    phases: tuple[Phase, ...]
+    history: History
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan for JSON; a prediction without an earlier run is null."""
+        past = self.history
+        return {
+            "schema": 1,
+            "runbook": self.runbook.name,
+            "playbook": self.runbook.playbook,
+            "danger": self.runbook.danger.value,
+            "parameters": dict(self.parameters),
+            "phases": [{"phase": item.phase, "title": item.title, "hosts": item.hosts} for item in self.phases],
+            "predicted": {
+                "duration_seconds": _figures(past.duration),
+                "writes_outage_seconds": _figures(past.writes_outage),
+                "http_outage_seconds": _figures(past.http_outage),
+                "lost_writes": past.lost_writes,
+                "acknowledged_writes": past.acknowledged_writes,
+            },
+        }
+
+
+def plan(runbook: Runbook, parameters: Mapping[str, Any], past: History) -> Plan:
+    """Return the plan of a runbook. No host is contacted.
+
+    :raises FailoverctlError: when the playbook is not there or cannot be read.
+    """
+    return Plan(runbook, parameters, phases(runbook), past)
+
+
+def phases(runbook: Runbook) -> tuple[Phase, ...]:
+    """Return the plays of a runbook in their order, imported playbooks included.
+
+    :raises FailoverctlError: when the collection or the playbook is not there.
+    """
+    collection = collection_directory()
+    if collection is None:
+        raise FailoverctlError(
+            f"the collection {COLLECTION} was not found on the import path of failoverctl.",
+            fix="install failoverctl again; its wheel carries the collection.",
+        )
+    return tuple(_plays(collection / "playbooks" / f"{runbook.name}.yml"))
+
+
+def _plays(path: Path) -> list[Phase]:
+    try:
+        plays = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise FailoverctlError(
+            f"the playbook {path} cannot be read: {error}",
+            fix="install failoverctl again; its wheel carries the collection.",
+        ) from error
+    found: list[Phase] = []
+    for play in plays or []:
+        imported = play.get("ansible.builtin.import_playbook") or play.get("import_playbook")
+        if imported:
+            name = str(imported).removeprefix(f"{COLLECTION}.")
+            found += _plays(path.parent / (name if name.endswith(".yml") else f"{name}.yml"))
+        elif play.get("name"):
+            phase, title = split_name(str(play["name"]))
+            found.append(Phase(phase, title, str(play.get("hosts", ""))))
+    return found
+
+
+def _figures(figures: Figures | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    return {"median": figures.median, "worst": figures.worst, "runs": figures.count}
