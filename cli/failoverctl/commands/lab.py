@@ -39,7 +39,7 @@ def up(name: str, layout: str | None, release: str | None, network: str | None) 
     The first time a release is used its base is built, which needs the package mirror.
     """
     found = _open(name)
-    found.up(layout, release=release, network_=_network(network))
+    found.up(layout, release=release, network=_network(network))
     _show(found.status())
 
 
@@ -48,6 +48,7 @@ def up(name: str, layout: str | None, release: str | None, network: str | None) 
 def down(name: str) -> None:
     """Remove the lab: hosts, their disks, network, everything but the shared package cache."""
     _open(name).down()
+    _say(f"lab {name} is down")
 
 
 @lab.command()
@@ -87,6 +88,7 @@ def exec_(name: str, host: str, command: tuple[str, ...]) -> None:
 def power_off(name: str, host: str) -> None:
     """Cut the power of HOST; unsynced writes are not lost, though."""
     _open(name).power_off(host)
+    _say(f"{host} is off")
 
 
 @lab.command(name="power-on")
@@ -95,6 +97,7 @@ def power_off(name: str, host: str) -> None:
 def power_on(name: str, host: str) -> None:
     """Switch HOST on with the disk it had."""
     _open(name).power_on(host)
+    _say(f"{host} is on")
 
 
 @lab.command()
@@ -104,9 +107,7 @@ def power_on(name: str, host: str) -> None:
 @click.pass_obj
 def cut(name: str, a: str, b: str | None, one_way: bool) -> None:
     """Drop all frames between A and B, or between A and everything else."""
-    found = _open(name)
-    found.cut(a, b, one_way=one_way)
-    _show(found.status())
+    _say(f"cut {_open(name).cut(a, b, one_way=one_way)}")
 
 
 @lab.command()
@@ -114,6 +115,7 @@ def cut(name: str, a: str, b: str | None, one_way: bool) -> None:
 def heal(name: str) -> None:
     """Undo all cuts."""
     _open(name).heal()
+    _say("no cuts")
 
 
 @lab.command()
@@ -122,6 +124,7 @@ def heal(name: str) -> None:
 def freeze(name: str, host: str) -> None:
     """Stop all processes of HOST where they are."""
     _open(name).freeze(host)
+    _say(f"{host} is frozen")
 
 
 @lab.command()
@@ -130,6 +133,7 @@ def freeze(name: str, host: str) -> None:
 def thaw(name: str, host: str) -> None:
     """Let the processes of HOST go on."""
     _open(name).thaw(host)
+    _say(f"{host} runs")
 
 
 @lab.command()
@@ -142,7 +146,11 @@ def inventory(name: str) -> None:
 def _open(name: str) -> Lab:
     from failoverctl.lab import Lab
 
-    return Lab.open(name, say=lambda line: click.echo(line, err=True))
+    return Lab.open(name, say=_say)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _network(text: str | None) -> IPv4Network | None:

@@ -1,6 +1,7 @@
 """What all hosts of a release share: the tree of a bare Debian, and a cache of packages.
 
-Both live in `bases/<release>/` and outlive the labs. The tree is never written after it is made.
+Both live in `bases/<release>/` and outlive the labs. A tree is never written after it is made; its
+name is a digest of what it was made from, and a lab stays on the one it began with.
 The cache (`pool/`) is never mounted: a lab gets hard links of it as a read-only layer, so that
 hosts cannot disturb each other (each has its own lock files) and the layer never changes.
 """
@@ -13,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,6 @@ _PUBLIC_SECURITY = "http://deb.debian.org/debian-security"
 # What of the machine's apt configuration describes its way to the mirror.
 _APT_SETTINGS = re.compile(r"^(Acquire::(https?::Proxy|https?::Proxy::.*|Check-Valid-Until|Check-Date)) (\".*\");$")
 _BUILD_SECONDS = 1200.0
-_INSTALLED = "installed"
 _CACHED = "cached"
 
 _BUILD_SCRIPT = """\
@@ -169,35 +170,68 @@ def read_resolver() -> str:
     )
 
 
-def tree(base: Path) -> Path:
-    """Return the tree below the folder of a release."""
-    return base / "tree"
+def tree_path(base: Path, name: str) -> Path:
+    """Return the tree called `name` below the folder of a release."""
+    return base / "trees" / name
 
 
-def is_built(base: Path) -> bool:
-    """Say whether the release has a tree made from today's package list."""
-    return _stamp(base, _INSTALLED) == _digest(read_packages().installed)
+def tree_files(release: str, mirror: Mirror) -> dict[str, str]:
+    """Return the files that the lab puts into a tree, by path, with their text."""
+    settings = "".join(f"{setting}\n" for setting in mirror.settings)
+    keep = 'APT::Keep-Downloaded-Packages "true";\n'
+    return {
+        "etc/apt/sources.list.d/debian.sources": sources_text(release, mirror),
+        # Nothing here reads translations. And a package deleted after its installation would be
+        # missing in the cache.
+        "etc/apt/apt.conf.d/90lab": (f'{settings}Acquire::Languages "none";\n{keep}Binary::apt::{keep}'),
+        # A lab's disk may be lost; waiting for it a thousand times an installation is not worth it.
+        "etc/dpkg/dpkg.cfg.d/lab": "force-unsafe-io\n",
+        # All hosts share the machine's clock and none may set it; chronyd still measures and serves.
+        "etc/systemd/system/chrony.service.d/lab.conf": (
+            "[Unit]\nConditionCapability=\n\n[Service]\nExecStart=\nExecStart=!/usr/sbin/chronyd -x $DAEMON_OPTS\n"
+        ),
+    }
 
 
-def ensure_base(base: Path, release: str, say: Say) -> None:
-    """Make the tree and fill the package cache where that is not done; the caller has the lock.
+def wanted_tree(release: str) -> str:
+    """Return the name of the tree that a new lab of `release` gets on this machine."""
+    parts = [release, *read_packages().installed]
+    for path, text in sorted(tree_files(release, read_mirror()).items()):
+        parts += [path, text]
+    return _digest(parts)[:12]
 
+
+def ensure_base(base: Path, release: str, name: str, say: Say) -> None:
+    """Make the tree `name` and fill the package cache where that is not done.
+
+    The caller has the lock of the release.
+
+    :param name: a tree that exists, or the one `wanted_tree` names.
     :raises LabError: mmdebstrap or apt failed.
     """
-    packages = read_packages()
     # Whatever still builds belongs to a command that died: its lock is ours now.
     cgroup.kill(cgroup.build_group(release))
     for leftover in base.glob("*.new"):
         shutil.rmtree(leftover)
-    mirror = read_mirror()
-    if not is_built(base):
+    packages = read_packages()
+    if not tree_path(base, name).exists():
+        mirror = read_mirror()
         say(f"building a bare Debian {release} from {mirror.main} (once, under a minute)")
-        _build_tree(base, release, mirror, packages.installed)
-        write_file(base / _INSTALLED, _digest(packages.installed))
-    if _stamp(base, _CACHED) != _digest(packages.cached):
+        _build_tree(base, release, name, mirror, packages.installed)
+    digest = _digest(packages.cached)
+    if _read(base / _CACHED) != digest:
         say(f"filling the package cache of {release} (once)")
-        _prefetch(base, release, packages.cached)
-        write_file(base / _CACHED, _digest(packages.cached))
+        _prefetch(base, release, name, packages.cached)
+        write_file(base / _CACHED, digest)
+
+
+def remove_unused_trees(base: Path, used: Iterable[str]) -> None:
+    """Remove the trees that no lab uses; the caller has the lock of the release."""
+    for folder in (base / "trees").iterdir():
+        if folder.name not in used:
+            # Moved away first: a half-removed tree must not be taken for a tree.
+            folder.rename(base / f"{folder.name}.new")
+            shutil.rmtree(base / f"{folder.name}.new")
 
 
 def link_archives(base: Path, archives: Path) -> None:
@@ -226,11 +260,10 @@ def harvest(base: Path, upper: Path) -> int:
     return new
 
 
-def _build_tree(base: Path, release: str, mirror: Mirror, installed: tuple[str, ...]) -> None:
+def _build_tree(base: Path, release: str, name: str, mirror: Mirror, installed: tuple[str, ...]) -> None:
     new = base / "tree.new"
     temporary = base / "tmp.new"
     temporary.mkdir(parents=True)
-    (base / _INSTALLED).unlink(missing_ok=True)
     options = [f"--aptopt={setting}" for setting in mirror.settings]
     _guarded(
         release,
@@ -254,11 +287,11 @@ def _build_tree(base: Path, release: str, mirror: Mirror, installed: tuple[str, 
         log=base / "build.log",
     )
     _prepare_tree(new, release, mirror)
-    if tree(base).exists():
-        tree(base).rename(base / "old.new")
-    new.rename(tree(base))
-    for leftover in base.glob("*.new"):
-        shutil.rmtree(leftover)
+    # What was never synced could be half there after a power loss, under a name that says "whole".
+    os.sync()
+    tree_path(base, name).parent.mkdir(exist_ok=True)
+    new.rename(tree_path(base, name))
+    shutil.rmtree(temporary)
 
 
 def _prepare_tree(new: Path, release: str, mirror: Mirror) -> None:
@@ -266,21 +299,9 @@ def _prepare_tree(new: Path, release: str, mirror: Mirror) -> None:
     for file in (apt / "sources.list.d").iterdir():
         file.unlink()
     (apt / "sources.list").unlink(missing_ok=True)
-    write_file(apt / "sources.list.d/debian.sources", sources_text(release, mirror))
     (apt / "apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
-    settings = "".join(f"{setting}\n" for setting in mirror.settings)
-    # Nothing here reads translations. And a package deleted after its installation would be missing
-    # in the cache.
-    keep = 'APT::Keep-Downloaded-Packages "true";\n'
-    own = f'Acquire::Languages "none";\n{keep}Binary::apt::{keep}'
-    write_file(apt / "apt.conf.d/90lab", settings + own)
-    # A lab's disk may be lost; waiting for it a thousand times an installation is not worth it.
-    write_file(new / "etc/dpkg/dpkg.cfg.d/lab", "force-unsafe-io\n")
-    # All hosts share the machine's clock and none may set it; chronyd still measures and serves.
-    write_file(
-        new / "etc/systemd/system/chrony.service.d/lab.conf",
-        "[Unit]\nConditionCapability=\n\n[Service]\nExecStart=\nExecStart=!/usr/sbin/chronyd -x $DAEMON_OPTS\n",
-    )
+    for path, text in tree_files(release, mirror).items():
+        write_file(new / path, text)
     # Unattended package runs would hold apt's lock at moments nobody chose.
     for timer in ("apt-daily.timer", "apt-daily-upgrade.timer"):
         (new / "etc/systemd/system/timers.target.wants" / timer).unlink(missing_ok=True)
@@ -292,7 +313,7 @@ def _prepare_tree(new: Path, release: str, mirror: Mirror) -> None:
         file.unlink()
 
 
-def _prefetch(base: Path, release: str, packages: tuple[str, ...]) -> None:
+def _prefetch(base: Path, release: str, name: str, packages: tuple[str, ...]) -> None:
     work = base / "prefetch.new"
     for name in ("upper", "work", "root"):
         (work / name).mkdir(parents=True)
@@ -302,7 +323,7 @@ def _prefetch(base: Path, release: str, packages: tuple[str, ...]) -> None:
     _guarded(
         release,
         [*PRIVATE_MOUNTS, "sh", "-c", _PREFETCH_SCRIPT, "prefetch", *packages],
-        env={"TREE": str(tree(base)), "WORK": str(work), "POOL": str(pool)},
+        env={"TREE": str(tree_path(base, name)), "WORK": str(work), "POOL": str(pool)},
         stdin="",
         log=base / "prefetch.log",
     )
@@ -352,13 +373,13 @@ def _tail(log: Path) -> str:
     return "\n".join(lines[-6:])
 
 
-def _digest(names: tuple[str, ...]) -> str:
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _stamp(base: Path, name: str) -> str:
+def _read(path: Path) -> str:
     try:
-        return (base / name).read_text(encoding="ascii")
+        return path.read_text(encoding="ascii")
     except FileNotFoundError:
         return ""
 

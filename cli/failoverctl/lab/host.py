@@ -110,6 +110,11 @@ def prepare(host: Host, *, public_key: str, resolver: str) -> None:
     write_file(host.folder / _PREPARED, "")
 
 
+def forget(folder: Path) -> None:
+    """Mark the disk in a host's `folder` as not made; it can be removed in any order then."""
+    (folder / _PREPARED).unlink(missing_ok=True)
+
+
 def make_key(path: Path, comment: str) -> None:
     """Make an ssh key pair without a passphrase: `path` and `path`.pub."""
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])

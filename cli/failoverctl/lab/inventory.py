@@ -48,7 +48,7 @@ def inventory_text(lab: str, layout: Layout, plan: AddressPlan, passwords: Mappi
         "    ansible_user: root",
         f"    ansible_ssh_private_key_file: {access.key}",
         "    ansible_ssh_args: >-",
-        "      -o ControlMaster=auto -o ControlPersist=10m",
+        "      -o ControlMaster=auto -o ControlPersist=10m -o ServerAliveInterval=5",
         f"      -o ControlPath={access.sockets}/%h",
         "    ansible_ssh_common_args: >-",
         "      -o IdentitiesOnly=yes -o StrictHostKeyChecking=no",

@@ -13,13 +13,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
-from failoverctl.lab import base, cgroup, network, requirements
+from failoverctl.lab import base, cgroup, requirements
 from failoverctl.lab import host as hosts
+from failoverctl.lab import network as net
 from failoverctl.lab.errors import LabError
 from failoverctl.lab.host import Host
 from failoverctl.lab.inventory import Access, inventory_text, new_secrets
@@ -110,7 +112,7 @@ class Lab:
         layout: str | None = None,
         *,
         release: str | None = None,
-        network_: IPv4Network | None = None,
+        network: IPv4Network | None = None,
     ) -> None:
         """Bring the lab up, or finish bringing it up; harmless when it is up.
 
@@ -118,26 +120,26 @@ class Lab:
 
         :param layout: by default the one the lab has, else `small`.
         :param release: of Debian, by default the one the lab has, else `trixie`.
-        :param network_: by default the one the lab has, else 198.51.100.0/26.
+        :param network: by default the one the lab has, else 198.51.100.0/26.
         :raises LabError: the machine lacks something (nothing was made), another layout, release or
             network was asked for than the lab has, or a host did not boot.
         """
         requirements.require_root()
         requirements.require_programs(requirements.find_missing())
         with self._locked():
-            state = self._decide_state(layout, release, network_)
+            state = self._decide_state(layout, release, network)
+            state = self._ensure_base(state)
             parts = self._parts(state)
-            self._ensure_base(state.release)
             self._ensure_identity(parts)
-            network.ensure_network(self.name, parts.plan)
-            network.apply_cuts(self.name, parts.ports, state.cuts)
+            net.ensure_network(self.name, parts.plan)
+            net.apply_cuts(self.name, parts.ports, state.cuts)
             with self._global_lock():
-                network.enable_forwarding(self.paths.root / "ip_forward.was")
+                net.enable_forwarding(self.paths.root / "ip_forward.was")
             starting = [host for host in parts.hosts.values() if host.name not in state.off and not hosts.is_on(host)]
             if starting:
                 self._say(f"booting {', '.join(host.name for host in starting)}")
             for host in starting:
-                self._boot(host, state.release)
+                self._boot(host, state)
             deadline = time.monotonic() + BOOT_SECONDS
             for host in parts.hosts.values():
                 if host.name not in state.off and not cgroup.frozen(host.group):
@@ -156,21 +158,15 @@ class Lab:
         with self._locked():
             self._close_connections()
             cgroup.kill(cgroup.lab_group(self.name))
-            network.remove_network(self.name)
+            net.remove_network(self.name)
             self._harvest()
             with self._global_lock():
                 for release in base.RELEASES:
                     self._stop_orphaned_build(release)
                 cgroup.remove_top()
-                if self.paths.folder.exists():
-                    # The state goes last, so that a killed `down` can be repeated.
-                    for entry in self.paths.folder.iterdir():
-                        if entry != self.paths.state:
-                            _remove(entry)
-                    _remove(self.paths.folder)
-                others = self.paths.labs.is_dir() and any(folder.is_dir() for folder in self.paths.labs.iterdir())
-                if not others:
-                    network.restore_forwarding(self.paths.root / "ip_forward.was")
+                self._remove_files()
+                if not any(folder.is_dir() for folder in self.paths.labs.iterdir()):
+                    net.restore_forwarding(self.paths.root / "ip_forward.was")
 
     def exists(self) -> bool:
         """Say whether the lab was brought up, at least half."""
@@ -182,13 +178,16 @@ class Lab:
         :raises LabError: there is no such lab.
         """
         parts = self._existing()
+        # Each host that does not answer takes a second to find out.
+        with ThreadPoolExecutor(max_workers=len(parts.hosts)) as pool:
+            found = tuple(pool.map(self._host_status, parts.hosts.values()))
         return LabStatus(
             name=self.name,
             layout=parts.layout.name,
             release=parts.state.release,
             network=str(parts.plan.network),
             gateway=str(parts.plan.gateway),
-            hosts=tuple(self._host_status(host) for host in parts.hosts.values()),
+            hosts=found,
             cuts=parts.state.cuts,
         )
 
@@ -256,7 +255,7 @@ class Lab:
             state = parts.state.with_off(host, False)
             write_state(self.paths, state)
             if not hosts.is_on(found):
-                self._boot(found, state.release)
+                self._boot(found, state)
             if wait:
                 self._wait(found, state, time.monotonic() + BOOT_SECONDS)
 
@@ -276,10 +275,10 @@ class Lab:
 
     # -- the network ------------------------------------------------------------------------
 
-    def cut(self, a: str, b: str | None = None, *, one_way: bool = False) -> None:
+    def cut(self, a: str, b: str | None = None, *, one_way: bool = False) -> Cut:
         """Drop every frame between `a` and `b`, or between `a` and all others and this machine.
 
-        Cuts add up, hold for a host that is switched on later, and last until :meth:`heal`.
+        Returns the cut. Cuts add up, hold for a host that is switched on later, and last until :meth:`heal`.
 
         :param one_way: drop only what `a` sends to `b`.
         :raises LabError: no such lab or host; or `one_way` without `b`.
@@ -299,6 +298,7 @@ class Lab:
             cut = Cut(a, b, one_way)
             if cut not in parts.state.cuts:
                 self._set_cuts(parts, (*parts.state.cuts, cut))
+            return cut
 
     def heal(self) -> None:
         """Undo all cuts.
@@ -321,11 +321,11 @@ class Lab:
         with locked(self.paths.root / "lock", self._say):
             yield
 
-    def _decide_state(self, layout: str | None, release: str | None, network_: IPv4Network | None) -> State:
+    def _decide_state(self, layout: str | None, release: str | None, network: IPv4Network | None) -> State:
         """Return the lab's state, making it (and only it) for a new lab that can be made."""
         state = read_state(self.paths)
         if state is not None:
-            asked = {"layout": layout, "release": release, "network": network_}
+            asked = {"layout": layout, "release": release, "network": network}
             has = {"layout": state.layout, "release": state.release, "network": state.network}
             for key, value in asked.items():
                 if value is not None and value != has[key]:
@@ -338,7 +338,7 @@ class Lab:
             name=self.name,
             layout=layout or DEFAULT_LAYOUT,
             release=release or DEFAULT_RELEASE,
-            network=network_ or DEFAULT_NETWORK,
+            network=network or DEFAULT_NETWORK,
         )
         if state.release not in base.RELEASES:
             raise LabError(
@@ -348,31 +348,38 @@ class Lab:
         parts = self._parts(state)
         base.read_resolver()
         with self._global_lock():
-            used = network.read_used(self.name)
-            used += self._networks_of_other_labs()
+            used = [net.UsedRange(other.network, f"the lab {other.name}") for other in self._other_labs()]
+            used += net.read_used(self.name)
             requirements.check_machine(
-                requirements.read_machine(self.paths.root, used),
+                requirements.read_machine(self.paths.root, used, net.bridge_name(self.name)),
                 network=parts.plan.network,
+                bridge=net.bridge_name(self.name),
                 hosts=len(parts.hosts),
-                base_built=base.is_built(self.paths.base(state.release)),
+                base_built=self.paths.base(state.release).exists(),
                 where=self.paths.root,
             )
             write_state(self.paths, state)
         return state
 
-    def _networks_of_other_labs(self) -> list[network.UsedRange]:
-        used: list[network.UsedRange] = []
-        for file in self.paths.labs.glob("*/state.json"):
-            other = read_state(Paths(self.paths.root, file.parent.name))
-            if other is not None and other.name != self.name:
-                used.append(network.UsedRange(other.network, f"the lab {other.name}"))
-        return used
+    def _other_labs(self) -> list[State]:
+        names = [file.parent.name for file in self.paths.labs.glob("*/state.json")]
+        found = [read_state(Paths(self.paths.root, name)) for name in names if name != self.name]
+        return [state for state in found if state is not None]
 
-    def _ensure_base(self, release: str) -> None:
+    def _ensure_base(self, state: State) -> State:
+        """Make what the lab shares with others, and return the state with its tree chosen."""
+        release = state.release
         folder = self.paths.base(release)
         with locked(folder / "lock", self._say):
-            base.ensure_base(folder, release, self._say)
+            wanted = base.wanted_tree(release)
+            if not state.tree or not base.tree_path(folder, state.tree).exists():
+                state = replace(state, tree=wanted)
+            base.ensure_base(folder, release, state.tree, self._say)
+            write_state(self.paths, state)
+            others = [other.tree for other in self._other_labs()]
+            base.remove_unused_trees(folder, {wanted, state.tree, *others})
             base.link_archives(folder, self.paths.archives)
+        return state
 
     def _stop_orphaned_build(self, release: str) -> None:
         """Kill a build whose command was killed; one that goes on holds the lock."""
@@ -398,8 +405,8 @@ class Lab:
         keys = "".join(hosts.host_key(host) for host in parts.hosts.values())
         write_file(paths.known_hosts, keys)
 
-    def _boot(self, host: Host, release: str) -> None:
-        tree = base.tree(self.paths.base(release))
+    def _boot(self, host: Host, state: State) -> None:
+        tree = base.tree_path(self.paths.base(state.release), state.tree)
         hosts.boot(host, tree=tree, archives=self.paths.archives)
 
     def _wait(self, host: Host, state: State, deadline: float) -> None:
@@ -415,7 +422,7 @@ class Lab:
 
     def _set_cuts(self, parts: _Parts, cuts: tuple[Cut, ...]) -> None:
         write_state(self.paths, replace(parts.state, cuts=cuts))
-        network.apply_cuts(self.name, parts.ports, cuts)
+        net.apply_cuts(self.name, parts.ports, cuts)
 
     def _host_status(self, host: Host) -> HostStatus:
         on = hosts.is_on(host)
@@ -437,14 +444,14 @@ class Lab:
                 name=spec.name,
                 interface=IPv4Interface(f"{plan.hosts[spec.name]}/{plan.network.prefixlen}"),
                 gateway=plan.gateway,
-                machine=network.machine_name(self.name, spec.offset),
-                bridge=network.bridge_name(self.name),
+                machine=net.machine_name(self.name, spec.offset),
+                bridge=net.bridge_name(self.name),
                 folder=self.paths.host(spec.name),
                 group=group / spec.name,
             )
             for spec in layout.hosts
         }
-        ports = {spec.name: network.port_name(self.name, spec.offset) for spec in layout.hosts}
+        ports = {spec.name: net.port_name(self.name, spec.offset) for spec in layout.hosts}
         return _Parts(state=state, layout=layout, plan=plan, hosts=made, ports=ports)
 
     def _existing(self) -> _Parts:
@@ -465,6 +472,19 @@ class Lab:
                 fix=f"use one of: {', '.join(parts.hosts)}",
             )
         return parts.hosts[name]
+
+    def _remove_files(self) -> None:
+        """Remove the lab's folder so that neither `up` nor `down` trips over a half of it."""
+        folder = self.paths.folder
+        if not folder.exists():
+            return
+        for host in (folder / "hosts").glob("*"):
+            hosts.forget(host)
+        # The state goes last: while it is there, `up` and `down` know that there is something.
+        for entry in folder.iterdir():
+            if entry != self.paths.state:
+                _remove(entry)
+        _remove(folder)
 
     def _close_connections(self) -> None:
         """End the shared ssh connections, which outlive the programs that opened them."""

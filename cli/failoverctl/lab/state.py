@@ -23,7 +23,7 @@ DEFAULT_LAYOUT = "small"
 DEFAULT_RELEASE = "trixie"
 DEFAULT_NETWORK = IPv4Network("198.51.100.0/26")
 _NAME = re.compile(r"^[a-z][a-z0-9-]{0,15}$")
-_LOCK_WAIT_SECONDS = 600.0
+_LOCK_WAIT_SECONDS = 1500.0  # longer than a base may take to build
 
 Say = Callable[[str], None]
 
@@ -47,13 +47,15 @@ class Cut:
 class State:
     """What a lab was asked to be; what really runs is read from the kernel.
 
-    `off` are the hosts switched off on purpose: `up` does not switch them on again.
+    `tree` is the shared tree the hosts' disks lie on, empty until it is chosen; `off` are the hosts
+    switched off on purpose: `up` does not switch them on again.
     """
 
     name: str
     layout: str
     release: str
     network: IPv4Network
+    tree: str = ""
     off: tuple[str, ...] = ()
     cuts: tuple[Cut, ...] = ()
 
@@ -157,6 +159,7 @@ def read_state(paths: Paths) -> State | None:
             layout=data["layout"],
             release=data["release"],
             network=IPv4Network(data["network"]),
+            tree=data["tree"],
             off=tuple(data["off"]),
             cuts=tuple(Cut(**cut) for cut in data["cuts"]),
         )
@@ -177,6 +180,7 @@ def write_state(paths: Paths, state: State) -> None:
         "layout": state.layout,
         "release": state.release,
         "network": str(state.network),
+        "tree": state.tree,
         "off": list(state.off),
         "cuts": [asdict(cut) for cut in state.cuts],
     }
@@ -201,7 +205,7 @@ def write_file(path: Path, text: str, mode: int = 0o644) -> None:
 def locked(path: Path, say: Say) -> Iterator[None]:
     """Hold the lock file `path`; the kernel releases it when the process dies, however it dies.
 
-    :raises LabError: another process held it for ten minutes.
+    :raises LabError: another process held it for 25 minutes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
