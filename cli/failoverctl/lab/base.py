@@ -315,8 +315,8 @@ def _prepare_tree(new: Path, release: str, mirror: Mirror) -> None:
 
 def _prefetch(base: Path, release: str, name: str, packages: tuple[str, ...]) -> None:
     work = base / "prefetch.new"
-    for name in ("upper", "work", "root"):
-        (work / name).mkdir(parents=True)
+    for part in ("upper", "work", "root"):
+        (work / part).mkdir(parents=True)
     pool = base / "pool"
     pool.mkdir(exist_ok=True)
     write_file(work / "resolv.conf", read_resolver())
