@@ -96,7 +96,7 @@ def parse(raw: dict[str, Any], where: str = "agent.json") -> Config:
     try:
         values["pki"] = Pki(**raw["pki"])
         values["replication_pki"] = Pki(**raw["replication_pki"])
-        values["vips"] = tuple(Vip(**vip) for vip in raw.get("vips", ()))
+        values["vips"] = tuple(Vip(vip["name"], vip["address"], vip["follows"]) for vip in raw.get("vips", ()))
         values["etcd_endpoints"] = tuple(raw["etcd_endpoints"])
         values["policy"] = Policy(**{k: float(v) for k, v in raw.get("policy", {}).items()})
         config = Config(**values)
