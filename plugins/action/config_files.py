@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
 from ansible_collections.hosting.failover.plugins.module_utils._config_files import ARGUMENT_SPEC
+from ansible_collections.hosting.failover.plugins.plugin_utils._render import (
+    find_source,
+    render_template,
+)
 
-MANAGED = "Managed by Ansible, collection hosting.failover. Local changes are overwritten."
 IGNORED_PARTS = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 
 
@@ -35,9 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible carries no type
 
     TRANSFERS_FILES = True
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the task for one host and return the module's result."""
         super().run(tmp, task_vars)
         variables = dict(task_vars or {})
@@ -60,36 +60,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible carries no type
 
     def _read_item(self, item: dict[str, Any], variables: dict[str, Any]) -> bytes:
         if item["src"] is not None:
-            return self._render(item, variables).encode("utf-8")
+            text = render_template(self, item["src"], {**variables, **(item["variables"] or {})})
+            return text.encode("utf-8")
         if item["file"] is not None:
-            return Path(self._find("files", item["file"])).read_bytes()
+            return Path(find_source(self, "files", item["file"])).read_bytes()
         if item["content"] is not None:
             return str(item["content"]).encode("utf-8")
         raise AnsibleActionFail(f"{item['dest']}: give one of src, file and content")
 
-    def _find(self, kind: str, name: str) -> str:
-        try:
-            return str(self._find_needle(kind, name))
-        except AnsibleError as error:
-            raise AnsibleActionFail(str(error)) from error
-
-    def _render(self, item: dict[str, Any], variables: dict[str, Any]) -> str:
-        source = self._find("templates", item["src"])
-        roots = [*variables.get("ansible_search_path", []), self._loader.get_basedir()]
-        folders = [str(Path(source).parent)]
-        for root in roots:
-            folders += [str(Path(root) / "templates"), str(root)]
-        available = {"ansible_managed": MANAGED, **variables, **(item["variables"] or {})}
-        templar = self._templar.copy_with_new_env(searchpath=folders, available_variables=available)
-        text = trust_as_template(self._loader.get_text_file_contents(source))
-        overrides = {"trim_blocks": True, "lstrip_blocks": True, "newline_sequence": "\n"}
-        rendered = templar.template(text, escape_backslashes=False, overrides=overrides)
-        return "" if rendered is None else str(rendered)
-
-    def _expand_tree(
-        self, tree: dict[str, Any], args: dict[str, Any], contents: dict[str, str]
-    ) -> None:
-        folder = Path(self._find("files", tree["src"]))
+    def _expand_tree(self, tree: dict[str, Any], args: dict[str, Any], contents: dict[str, str]) -> None:
+        folder = Path(find_source(self, "files", tree["src"]))
         owner = {"owner": tree["owner"], "group": tree["group"]}
         directory = {"mode": tree["directory_mode"], "prune": "*", **owner}
         args["directories"].append({"path": tree["dest"], **directory})

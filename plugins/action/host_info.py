@@ -16,9 +16,7 @@ from ansible_collections.hosting.failover.plugins.module_utils import _packages 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible carries no types
     """Calls the module between two looks at the controller's clock."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the task for one host and return the module's result."""
         super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(argument_spec=_host.ARGUMENT_SPEC)

@@ -14,9 +14,7 @@ from ansible_collections.hosting.failover.plugins.module_utils import _packages 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible carries no types
     """Answers from the facts, or calls the module."""
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the task for one host and return the module's result."""
         super().run(tmp, task_vars)
         variables = task_vars or {}

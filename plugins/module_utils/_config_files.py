@@ -40,6 +40,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "mode": {"type": "str", "default": "0644"},
             "validate": {"type": "str"},
             "secret": {"type": "bool", "default": False},
+            "block": {"type": "bool", "default": False},
             **_OWNER,
         },
         "mutually_exclusive": [("src", "file", "content")],
@@ -204,6 +205,21 @@ def read_names(directory: str) -> tuple[str, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(sorted(entries))
+
+
+def merge_block(before: bytes, content: bytes) -> bytes:
+    """Return ``before`` with ``content`` between two marker lines, the rest as it was.
+
+    A block that is there is replaced in place, otherwise the new one goes to the end.
+    """
+    begin, end = (f"# {word} hosting.failover\n".encode() for word in ("BEGIN", "END"))
+    block = begin + content.rstrip(b"\n") + b"\n" + end
+    start = before.find(begin)
+    stop = before.find(end, start)
+    if start >= 0 and stop >= 0:
+        return before[:start] + block + before[stop + len(end) :]
+    separator = b"" if before.endswith(b"\n") or not before else b"\n"
+    return before + separator + block
 
 
 def decide_prunes(wanted: Wanted, names: Mapping[str, Iterable[str]]) -> tuple[str, ...]:

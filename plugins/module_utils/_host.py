@@ -24,6 +24,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "report_failure": {"type": "bool", "default": False},
 }
 
+CAP_SYS_TIME = 25
 ETHERTYPE_ARP = 0x0806
 _ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 _ARP_REQUEST, _ARP_REPLY = 1, 2
@@ -139,6 +140,12 @@ def parse_memory_bytes(text: str) -> int:
     """Return the memory of the host in bytes from /proc/meminfo, 0 if it does not say."""
     found = re.search(r"^MemTotal:\s+(\d+) kB$", text, re.MULTILINE)
     return int(found.group(1)) * 1024 if found else 0
+
+
+def parse_capability(status: str, number: int) -> bool:
+    """Return whether the bounding set in /proc/PID/status holds a capability (capabilities(7))."""
+    found = re.search(r"^CapBnd:\s+([0-9a-f]+)$", status, re.MULTILINE)
+    return bool(found and int(found.group(1), 16) >> number & 1)
 
 
 def build_arp_request(mac: str, address: str, wanted: str) -> bytes:

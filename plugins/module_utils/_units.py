@@ -39,9 +39,7 @@ PROPERTIES = (
     "InactiveExitTimestamp",
     "StateChangeTimestamp",
 )
-ENABLED_STATES = frozenset(
-    {"enabled", "enabled-runtime", "alias", "static", "indirect", "generated"}
-)
+ENABLED_STATES = frozenset({"enabled", "enabled-runtime", "alias", "static", "indirect", "generated"})
 RUNNING_STATES = frozenset({"active", "activating", "reloading"})
 
 
@@ -120,9 +118,7 @@ def parse_show(text: str, names: Iterable[str]) -> tuple[UnitState, ...]:
     ]
     asked = tuple(names)
     if len(blocks) != len(asked):
-        raise UnitsError(
-            f"systemctl show answered for {len(blocks)} of {len(asked)} units: {text!r}"
-        )
+        raise UnitsError(f"systemctl show answered for {len(blocks)} of {len(asked)} units: {text!r}")
     return tuple(
         UnitState(
             name=name,
@@ -137,9 +133,7 @@ def parse_show(text: str, names: Iterable[str]) -> tuple[UnitState, ...]:
     )
 
 
-def find_newer(
-    paths: Iterable[str], since: int, changed: Iterable[str], modified_at: Mapping[str, int]
-) -> str | None:
+def find_newer(paths: Iterable[str], since: int, changed: Iterable[str], modified_at: Mapping[str, int]) -> str | None:
     """Return the first path that changed in this play, or after ``since``, else None.
 
     ``modified_at`` maps existing paths to their modification time; ``since`` and these are
@@ -147,9 +141,7 @@ def find_newer(
     """
     now_changed = set(changed)
     for path in paths:
-        inside = any(
-            item == path or item.startswith(f"{path.rstrip('/')}/") for item in now_changed
-        )
+        inside = any(item == path or item.startswith(f"{path.rstrip('/')}/") for item in now_changed)
         if inside or modified_at.get(path, 0) > since:
             return path
     return None

@@ -65,6 +65,12 @@ options:
         description: Keep the content out of C(--diff) and of verbose output.
         type: bool
         default: false
+      block:
+        description:
+          - Land the content as a block between two marker lines that start with C(#), and leave the
+            rest of the file as it is.
+        type: bool
+        default: false
   trees:
     description: Folders below C(files/) that are shipped as they are, without C(__pycache__).
     type: list
@@ -216,10 +222,13 @@ def read_wanted(params: dict[str, Any]) -> cf.Wanted:
     for item in params["files"]:
         if item["dest"] not in contents:
             raise cf.ConfigFilesError(f"{item['dest']}: no content came; call this module as an action of a task")
+        content = base64.b64decode(contents[item["dest"]])
+        if item["block"]:
+            content = cf.merge_block(cf.read_state(item["dest"]).content or b"", content)
         files.append(
             cf.WantedFile(
                 path=item["dest"],
-                content=base64.b64decode(contents[item["dest"]]),
+                content=content,
                 mode=cf.parse_mode(item["mode"]),
                 uid=cf.find_uid(item["owner"]),
                 gid=cf.find_gid(item["group"]),

@@ -114,6 +114,10 @@ host:
       description: Whether systemd is the init system.
       type: bool
       sample: true
+    sets_clock:
+      description: Whether the host may set its clock. A container mostly may not.
+      type: bool
+      sample: true
     address:
       description: The address of O(address) if an interface carries it, else null.
       type: str
@@ -202,9 +206,7 @@ def read_output(module: AnsibleModule, *command: str) -> str:
 
 def read_listeners(module: AnsibleModule) -> list[dict[str, Any]]:
     """Return the listeners on the wanted ports."""
-    text = read_output(
-        module, "ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"
-    )
+    text = read_output(module, "ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes")
     return [
         {
             "port": item.port,
@@ -223,9 +225,7 @@ def ask_arp(interface: str, address: str, vips: list[str], timeout: float) -> di
     mac = read_text(f"/sys/class/net/{interface}/address").strip()
     if not vips or not mac:
         return answers
-    with socket.socket(
-        socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_host.ETHERTYPE_ARP)
-    ) as wire:
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_host.ETHERTYPE_ARP)) as wire:
         wire.bind((interface, _host.ETHERTYPE_ARP))
         for vip in vips:
             wire.send(_host.build_arp_request(mac, address, vip))
@@ -267,6 +267,7 @@ def read_host(module: AnsibleModule) -> dict[str, Any]:
         "pretty_name": release.pretty_name,
         "hostname": platform.node(),
         "python": platform.python_version(),
+        "sets_clock": _host.parse_capability(read_text("/proc/self/status"), _host.CAP_SYS_TIME),
         "systemd": Path("/run/systemd/system").is_dir(),
         "address": own.address if own else None,
         "interface": own.interface if own else None,

@@ -164,14 +164,10 @@ def main() -> None:
     except _units.UnitsError as error:
         module.fail_json(msg=str(error))
     missing = [name for name, state in states.items() if state.load == "not-found"]
-    needed = [
-        item.name for item in wanted if item.name in missing and (item.enabled or item.running)
-    ]
+    needed = [item.name for item in wanted if item.name in missing and (item.enabled or item.running)]
     if needed and not module.check_mode:
         module.fail_json(msg=f"systemd knows no unit {', '.join(needed)} on this host")
-    steps = _units.decide_steps(
-        wanted, states, module.params["changed_files"], read_modified(watched)
-    )
+    steps = _units.decide_steps(wanted, states, module.params["changed_files"], read_modified(watched))
     if not module.check_mode:
         for step in steps:
             run_step(module, step)
