@@ -177,7 +177,7 @@ class Agent:
 
     def _note_attached(self, database: Database, now: float) -> None:
         for name in self.config.peers:
-            if not database.running or name in database.attached:
+            if not database.running or database.read_only or name in database.attached:
                 self._detached_since.pop(name, None)
             else:
                 self._detached_since.setdefault(name, now)
@@ -468,13 +468,10 @@ class Agent:
             match path:
                 case "/position":
                     return self._position()
+                case "/facts":
+                    return dataclasses.asdict(self.facts(str(request["position"]), str(request["run_id"])))
                 case "/prepare":
-                    return self._prepare(
-                        caller,
-                        str(request["run_id"]),
-                        str(request["position"]),
-                        check=bool(request.get("check")),
-                    )
+                    return self._prepare(caller, str(request["run_id"]))
                 case "/cancel":
                     return self._cancel(str(request["run_id"]))
                 case "/catch_up":
@@ -506,16 +503,16 @@ class Agent:
                 "gtid_binlog_pos": str(connection.value("SELECT @@gtid_binlog_pos") or ""),
             }
 
-    def _prepare(self, caller: str, run_id: str, position: str, *, check: bool) -> dict[str, Any]:
-        facts = self.facts(position, run_id)
-        if not check and not facts.busy:
-            with self.act:
-                self.prepared_for = run_id
-                self.prepared_until = self.host.now() + PREPARED_SECONDS
-                # keepalived leaves FAULT now, and takes the address only when the old primary lets go of it.
-                self.host.open_gate()
-                _log.info("prepared by %s for switchover %s", caller, run_id)
-        return dataclasses.asdict(facts)
+    def _prepare(self, caller: str, run_id: str) -> dict[str, Any]:
+        """Expect to be promoted within seconds: keepalived leaves FAULT now, and takes the address when the old
+        primary lets go of it. Without a promotion the rules close the gate again.
+        """
+        with self.act:
+            self.prepared_for = run_id
+            self.prepared_until = self.host.now() + PREPARED_SECONDS
+            self.host.open_gate()
+        _log.info("prepared by %s for switchover %s", caller, run_id)
+        return {}
 
     def facts(self, position: str, run_id: str) -> gates.HostFacts:
         """This host as one side of switchover ``run_id``; waits up to ``lag_limit`` seconds for ``position``."""
@@ -655,7 +652,7 @@ class Agent:
             self.host.start_database(keep_in_doubt=False)
             self._wait_answering(60.0)
             with self._connection(10.0) as connection:
-                connection.rows("SET GLOBAL gtid_slave_pos=%s", (position,))
+                self.database.begin_at(connection, position)
         except (SeedError, PeerError, HostError, DatabaseError) as error:
             raise CommandError("seed_failed", str(error)) from error
         finally:

@@ -165,7 +165,7 @@ def _acknowledging(view: View, sync: Sync) -> tuple[str, ...]:
     database = view.database
     if database.semi_sync_clients < len(database.attached):
         return ()
-    written = gtid.parse(database.gtid_binlog_pos)
+    written = gtid.parse(database.position)
     return tuple(
         name
         for name in database.attached

@@ -222,7 +222,7 @@ def _candidate(stored: Stored, old: HostFacts, new: HostFacts, policy: Policy) -
             )
         )
     if database.running:
-        ahead = gtid.errant(gtid.parse(database.gtid_binlog_pos), gtid.parse(old.database.gtid_binlog_pos))
+        ahead = gtid.errant(gtid.parse(database.position), gtid.parse(old.database.position))
         if ahead:
             found.append(
                 Refusal(
@@ -238,7 +238,7 @@ def _candidate(stored: Stored, old: HostFacts, new: HostFacts, policy: Policy) -
                 Refusal(
                     "replica_lagging",
                     f"{new.host} did not catch up within {policy.lag_limit:g} s.",
-                    f"{new.host} at {database.gtid_slave_pos or 'nothing'}, {old.host} at {old.database.gtid_binlog_pos}",
+                    f"{new.host} at {database.position or 'nothing'}, {old.host} at {old.database.position}",
                     f"{policy.lag_limit:g} s",
                     "Wait until `failoverctl status` shows no lag.",
                 )

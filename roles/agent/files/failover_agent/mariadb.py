@@ -18,6 +18,7 @@ from failover_agent.model import Database, Replication
 #: A schema change as it shows in the process list.
 _SCHEMA_CHANGE = re.compile(r"^\s*(ALTER|CREATE|DROP|OPTIMIZE|RENAME|TRUNCATE|REPAIR)\b", re.IGNORECASE)
 _BACKUP = re.compile(r"^\s*(BACKUP\s+STAGE|FLUSH\s+TABLES)\b", re.IGNORECASE)
+_POSITIONS = "SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied"
 _CAUGHT_UP = "has sent all binlog"
 
 
@@ -137,27 +138,21 @@ class MariaDB:
         connection.run("SET GLOBAL read_only=0")
 
     def position(self, connection: Connection) -> str:
-        """``gtid_binlog_pos``, read twice until it stands still.
+        """Everything this server holds, read until ``gtid_binlog_pos`` stands still.
 
         :raises DatabaseError: it still moves after ten readings, so somebody writes through the fence.
         """
-        last = str(connection.value("SELECT @@gtid_binlog_pos"))
+        last = connection.rows(_POSITIONS)[0]
         for _ in range(10):
-            again = str(connection.value("SELECT @@gtid_binlog_pos"))
+            again = connection.rows(_POSITIONS)[0]
             if again == last:
-                return again
+                return str(_merged(again))
             last = again
-        raise DatabaseError(f"gtid_binlog_pos still moves under read_only: {last}")
+        raise DatabaseError(f"gtid_binlog_pos still moves under read_only: {last['binlog']}")
 
     def wait_for(self, connection: Connection, position: str, limit: float) -> bool:
         """Whether the server has applied ``position`` (or reaches it within ``limit`` seconds)."""
-        if not position:
-            return True
-        applied = gtid.merge(
-            gtid.parse(str(connection.value("SELECT @@gtid_binlog_pos"))),
-            gtid.parse(str(connection.value("SELECT @@gtid_slave_pos"))),
-        )
-        if not gtid.missing(applied, gtid.parse(position)):
+        if not gtid.missing(_merged(connection.rows(_POSITIONS)[0]), gtid.parse(position)):
             return True
         return bool(connection.value("SELECT MASTER_GTID_WAIT(%s, %s)", (position, limit)) == 0)
 
@@ -210,10 +205,9 @@ class MariaDB:
             "STOP SLAVE",
             "SET GLOBAL rpl_semi_sync_master_enabled=0, GLOBAL rpl_semi_sync_slave_enabled=1",
         )
-        binlog = gtid.parse(str(connection.value("SELECT @@gtid_binlog_pos")))
-        applied = gtid.parse(str(connection.value("SELECT @@gtid_slave_pos")))
-        together = gtid.merge(binlog, applied)
-        if together != applied:
+        positions = connection.rows(_POSITIONS)[0]
+        together = _merged(positions)
+        if together != gtid.parse(str(positions["applied"])):
             connection.rows("SET GLOBAL gtid_slave_pos=%s", (str(together),))
         pki = config.replication_pki
         connection.rows(
@@ -230,6 +224,12 @@ class MariaDB:
             ),
         )
         connection.run("START SLAVE")
+
+    def begin_at(self, connection: Connection, position: str) -> None:
+        """Let a fresh copy begin its own binary log at ``position``, so that it can serve replicas from there."""
+        connection.run("RESET MASTER")
+        connection.rows("SET GLOBAL gtid_binlog_state=%s", (position,))
+        connection.rows("SET GLOBAL gtid_slave_pos=%s", (position,))
 
     def end(self, thread_id: int) -> None:
         """Kill one session by its id; it may be gone already."""
@@ -335,6 +335,10 @@ def parse_replication(rows: list[dict[str, Any]]) -> Replication | None:
         lag_seconds=int(behind) if behind is not None else None,
         error="; ".join(errors) if fatal else "",
     )
+
+
+def _merged(row: dict[str, Any]) -> gtid.Position:
+    return gtid.merge(gtid.parse(str(row["binlog"] or "")), gtid.parse(str(row["applied"] or "")))
 
 
 def _read_only_admins(connection: Connection) -> set[str]:

@@ -11,6 +11,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from failover_agent import gtid
+
 Mode = Literal["strict", "degraded"]
 Role = Literal["primary", "replica", "fenced", "starting", "stopped", "unseeded"]
 
@@ -172,6 +174,11 @@ class Database:
     attached: tuple[str, ...] = ()
     caught_up: tuple[str, ...] = ()
     error: str = ""
+
+    @property
+    def position(self) -> str:
+        """Everything this server holds: what it wrote and what it applied (a seeded server has written nothing)."""
+        return str(gtid.merge(gtid.parse(self.gtid_binlog_pos), gtid.parse(self.gtid_slave_pos)))
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class Switchover:
             with contextlib.closing(agent.database.connect(5.0)) as connection:
                 activity = agent.database.activity(connection)
             if self._target in config.peers:
-                new = self._candidate(stored, database.gtid_binlog_pos)
+                new = self._candidate(stored, database.position)
         remaining = agent.lease.valid_until - agent.host.now()
         request = dataclasses.replace(self.request, to=self._target)
         return gates.refusals(request, config.host, hosts, stored, remaining, old, new, activity, config.policy)
@@ -123,9 +123,9 @@ class Switchover:
         if self._target not in stored.members:
             return gates.HostFacts(host=self._target, reachable=False, error="it has no lease in etcd")
         self._peer = self.agent.connect(self._target)
-        body = {"run_id": self.request.run_id, "position": position, "check": self.check}
+        body = {"run_id": self.request.run_id, "position": position}
         try:
-            return facts_from(self._peer.call("/prepare", body, timeout=self.agent.config.policy.lag_limit + 3.0))
+            return facts_from(self._peer.call("/facts", body, timeout=self.agent.config.policy.lag_limit + 3.0))
         except PeerError as error:
             return gates.HostFacts(host=self._target, reachable=False, error=str(error))
 
@@ -138,11 +138,12 @@ class Switchover:
             spare = stack.enter_context(contextlib.closing(agent.database.connect(policy.switchover_limit + 1.0)))
             pool = stack.enter_context(ThreadPoolExecutor(3))
             list(pool.map(lambda _: time.sleep(0.01), range(3)))  # The threads exist before they are needed.
-            agent.pause_events()
-            time.sleep(_GATE_SETTLE_SECONDS)
-            agent.lease.renew()
-            fenced_at = time.monotonic()
             try:
+                with self._step("prepare", "Prepare the new primary"):
+                    self._peer.call("/prepare", {"run_id": self.request.run_id})
+                    agent.pause_events()
+                    time.sleep(_GATE_SETTLE_SECONDS)
+                    agent.lease.renew()
                 position = self._fence_and_prove(connection, spare, policy.switchover_limit)
                 committed = self._commit(stored, following, position)
             except _TROUBLE as error:
@@ -162,8 +163,8 @@ class Switchover:
                 )
                 if error
             ]
-            ended_at = self._ended("promote")
-        critical_ms = round((ended_at - fenced_at) * 1000, 1)
+        fence, promote = (next(step for step in self.steps if step.name == name) for name in ("fence", "promote"))
+        critical_ms = round(promote.at + promote.ms - fence.at, 1)
         after = self._reread()
         result = self._result("failed" if trouble else "switched", after, error="; ".join(trouble))
         result.update(critical_ms=critical_ms, term_before=term.term, term_after=following, position=position)
@@ -300,10 +301,6 @@ class Switchover:
                     outcome,
                 )
             )
-
-    def _ended(self, name: str) -> float:
-        step = next(step for step in self.steps if step.name == name)
-        return self._began + (step.at + step.ms) / 1000
 
     @staticmethod
     def _outcome(future: Future[None]) -> Exception | None:
