@@ -36,6 +36,13 @@ class Progress:
     http: Mapping[str, int]
 
 
+def child_environment() -> dict[str, str]:
+    """Return an environment in which a child of ours finds this package, installed or not."""
+    package = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(p for p in (str(package), os.environ.get("PYTHONPATH", "")) if p)
+    return {**os.environ, "PYTHONPATH": path}
+
+
 class Probe:
     """One run of the prober in a process of its own, as a context manager.
 
@@ -88,8 +95,6 @@ class Probe:
         """Start the prober and wait until it sends. Raises ProbeError when it does not come up."""
         if self._process is not None:
             raise ProbeError("the prober was already started")
-        package = Path(__file__).resolve().parents[2]
-        path = os.pathsep.join(p for p in (str(package), os.environ.get("PYTHONPATH", "")) if p)
         try:
             self._process = subprocess.Popen(
                 [
@@ -106,7 +111,7 @@ class Probe:
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": path},
+                env=child_environment(),
             )
         except OSError as error:
             raise ProbeError(f"the prober cannot be started: {error}") from error

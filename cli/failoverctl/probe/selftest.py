@@ -36,7 +36,7 @@ from failoverctl.probe.fake import (
 )
 from failoverctl.probe.files import analyse
 from failoverctl.probe.model import HttpTarget, Reader, Target, WriteTarget
-from failoverctl.probe.process import Probe
+from failoverctl.probe.process import Probe, child_environment
 
 LIMIT_SECONDS = 0.050
 SHORTEST_SECONDS = 0.2
@@ -191,6 +191,7 @@ def measure(
         [sys.executable, "-m", "failoverctl.probe.selftest", "--serve"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env=child_environment(),
         text=True,
     ) as servers:
         try:
