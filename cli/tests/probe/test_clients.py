@@ -162,9 +162,7 @@ def test_a_page_that_was_not_received_is_a_failure(kind: WindowKind, error: str)
 
 
 def test_a_body_that_ends_early_is_no_answer() -> None:
-    with (
-        http((200, {"Content-Length": "100"}, b"half")) as target,
-        pytest.raises(net.HttpError, match="body ended after 4 of 100"),
-    ):
-        # The fake sends its own length first; the later header wins in the parser.
-        net.http_get(target.host, target.port, "h", "/", soon())
+    # The fake sends its own length first; the later header wins in the parser.
+    with http((200, {"Content-Length": "100"}, b"half")) as target:
+        reply = HttpClient(target).fetch(soon())
+    assert (reply.outcome, reply.error) == ("fail", "body ended after 4 of 100 bytes")
