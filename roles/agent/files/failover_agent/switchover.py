@@ -106,15 +106,16 @@ class Switchover:
         activity = gates.Activity()
         database = agent.database.observe()
         if database.running and stored is not None:
-            old = gates.HostFacts(
-                host=config.host,
-                database=database,
-                disk_free_fraction=agent.host.disk_free_fraction(),
-            )
             with contextlib.closing(agent.database.connect(5.0)) as connection:
                 activity = agent.database.activity(connection)
             if self._target in config.peers:
                 new = self._candidate(stored, database.position)
+            # Read again: what the candidate has by now must not look errant beside an older reading of this side.
+            old = gates.HostFacts(
+                host=config.host,
+                database=agent.database.observe(),
+                disk_free_fraction=agent.host.disk_free_fraction(),
+            )
         remaining = agent.lease.valid_until - agent.host.now()
         request = dataclasses.replace(self.request, to=self._target)
         return gates.refusals(request, config.host, hosts, stored, remaining, old, new, activity, config.policy)
