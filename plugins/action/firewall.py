@@ -40,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible carries no type
                 f"With the new rules this host does not accept a connection from here: {error}. The old rules come "
                 f"back within {seconds} s of loading and the file was not touched. Check base_ssh_networks and "
                 "base_ssh_port."
-            ) from error
+            ) from None
         if answer.get("failed"):
             raise AnsibleActionFail(str(answer.get("msg")))
 

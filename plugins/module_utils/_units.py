@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -131,6 +132,23 @@ def parse_show(text: str, names: Iterable[str]) -> tuple[UnitState, ...]:
         )
         for name, block in zip(asked, blocks, strict=True)
     )
+
+
+def read_states(module: Any, names: list[str]) -> dict[str, UnitState]:
+    """Return the state of each unit by its name; ``module`` is an AnsibleModule.
+
+    Raises ``UnitsError`` for an answer that is not understood.
+    """
+    command = ["systemctl", "show", "--timestamp=us+utc", f"--property={','.join(PROPERTIES)}", "--", *names]
+    code, out, err = module.run_command(command)
+    if code != 0:
+        raise UnitsError(f"systemctl show exited with {code}: {err.strip()}")
+    return {state.name: state for state in parse_show(out, names)}
+
+
+def read_modified(paths: set[str]) -> dict[str, int]:
+    """Return the modification time of each existing path in microseconds since the epoch."""
+    return {path: Path(path).stat().st_mtime_ns // 1000 for path in paths if Path(path).exists()}
 
 
 def find_newer(paths: Iterable[str], since: int, changed: Iterable[str], modified_at: Mapping[str, int]) -> str | None:

@@ -106,26 +106,9 @@ steps:
 """
 
 import dataclasses
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hosting.failover.plugins.module_utils import _units
-
-TIME = "--timestamp=us+utc"
-
-
-def read_states(module: AnsibleModule, names: list[str]) -> dict[str, _units.UnitState]:
-    """Return the state of each unit by its name. Raises UnitsError for an answer not understood."""
-    command = ["systemctl", "show", TIME, f"--property={','.join(_units.PROPERTIES)}", "--", *names]
-    code, out, err = module.run_command(command)
-    if code != 0:
-        raise _units.UnitsError(f"systemctl show exited with {code}: {err.strip()}")
-    return {state.name: state for state in _units.parse_show(out, names)}
-
-
-def read_modified(paths: set[str]) -> dict[str, int]:
-    """Return the modification time of each existing path in microseconds since the epoch."""
-    return {path: Path(path).stat().st_mtime_ns // 1000 for path in paths if Path(path).exists()}
 
 
 def run_step(module: AnsibleModule, step: _units.Step) -> None:
@@ -160,14 +143,14 @@ def main() -> None:
     ]
     watched = {path for item in wanted for path in (*item.restart_on, *item.reload_on)}
     try:
-        states = read_states(module, [item.name for item in wanted])
+        states = _units.read_states(module, [item.name for item in wanted])
     except _units.UnitsError as error:
         module.fail_json(msg=str(error))
     missing = [name for name, state in states.items() if state.load == "not-found"]
     needed = [item.name for item in wanted if item.name in missing and (item.enabled or item.running)]
     if needed and not module.check_mode:
         module.fail_json(msg=f"systemd knows no unit {', '.join(needed)} on this host")
-    steps = _units.decide_steps(wanted, states, module.params["changed_files"], read_modified(watched))
+    steps = _units.decide_steps(wanted, states, module.params["changed_files"], _units.read_modified(watched))
     if not module.check_mode:
         for step in steps:
             run_step(module, step)
