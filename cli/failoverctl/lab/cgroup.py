@@ -39,6 +39,11 @@ def build_group(release: str) -> Path:
     return _mounted() / _TOP / f"{_BUILD}-{release}"
 
 
+def name_of(group: Path) -> str:
+    """Return the path of `group` within the hierarchy, wherever that is mounted."""
+    return str(group.relative_to(_mounted()))
+
+
 def _mounted() -> Path:
     found = parse_mountinfo(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
     if found is None:
@@ -51,14 +56,13 @@ def _mounted() -> Path:
 
 
 def create(group: Path) -> None:
-    """Make `group` and its parents, and hand them the controllers that their parents have."""
+    """Make `group` and its parents, and hand it the controllers that the topmost of them has."""
     group.mkdir(parents=True, exist_ok=True)
-    for parent in (group.parent.parent, group.parent):
-        try:
-            controllers = (parent / "cgroup.controllers").read_text(encoding="ascii").split()
-        except FileNotFoundError:
-            continue
-        for controller in controllers:
+    names = name_of(group).split("/")
+    # Not in the root: that is the business of the machine's own init.
+    for depth in range(1, len(names)):
+        parent = _mounted().joinpath(*names[:depth])
+        for controller in (parent / "cgroup.controllers").read_text(encoding="ascii").split():
             # A controller that cannot be handed down is one the hosts go without; none is needed.
             with contextlib.suppress(OSError):
                 (parent / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")

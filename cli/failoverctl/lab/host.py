@@ -33,9 +33,12 @@ _ENVIRONMENT = (
 # Everything a host needs is mounted in a mount namespace of its own and so goes with the host.
 # Where the machine mounts cgroup version 1 or both, systemd in the host gets version 2 only.
 # /run is hidden because systemd-nspawn keeps files there which nobody would remove after a SIGKILL.
+# With --keep-unit, systemd-nspawn ends with status 133 when the host wants to restart. The cgroup of
+# the boot before is emptied then, since processes may not join one that has handed down controllers;
+# and its link may still be there, because the kernel removes network namespaces in its own time.
 _BOOT_SCRIPT = """\
 set -eu
-echo $$ > "$GROUP/cgroup.procs"
+echo $$ > "$GROUP/watch/cgroup.procs"
 mount -t tmpfs -o mode=755 tmpfs /run
 if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
   umount -R /sys/fs/cgroup 2>/dev/null || true
@@ -43,7 +46,14 @@ if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
 fi
 mount -t overlay overlay \
   -o "lowerdir=$ARCHIVES:$TREE,upperdir=$DISK/upper,workdir=$DISK/work" "$DISK/root"
-exec systemd-nspawn "$@"
+boot="/sys/fs/cgroup/$GROUP_NAME/boot"
+while true; do
+  ip link delete "$PORT" 2>/dev/null || true
+  status=0
+  sh -c 'echo $$ > "$0/cgroup.procs"; exec systemd-nspawn "$@"' "$boot" "$@" || status=$?
+  [ "$status" = 133 ] || exit "$status"
+  find "$boot" -mindepth 1 -depth -type d -exec rmdir {} +
+done
 """
 
 _JOIN_SCRIPT = 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
@@ -57,6 +67,7 @@ class Host:
     interface: IPv4Interface
     gateway: IPv4Address
     machine: str
+    port: str
     bridge: str
     folder: Path
     group: Path
@@ -176,12 +187,15 @@ def is_on(host: Host) -> bool:
 def boot(host: Host, *, tree: Path, archives: Path) -> None:
     """Switch the host on; returns at once, `wait_ready` waits."""
     cgroup.kill(host.group)  # what is left of the boot before
-    cgroup.create(host.group)
+    for part in ("watch", "boot"):
+        cgroup.create(host.group / part)
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
         "GROUP": str(host.group),
+        "GROUP_NAME": cgroup.name_of(host.group),
+        "PORT": host.port,
         "ARCHIVES": str(archives),
         "TREE": str(tree),
         "DISK": str(host.folder),

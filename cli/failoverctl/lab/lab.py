@@ -38,6 +38,7 @@ from failoverctl.lab.state import (
     Say,
     State,
     check_name,
+    is_locked,
     locked,
     read_state,
     write_file,
@@ -79,7 +80,11 @@ class _Parts:
     layout: Layout
     plan: AddressPlan
     hosts: dict[str, Host]
-    ports: dict[str, str]
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """The machine's end of each host's link."""
+        return {name: host.port for name, host in self.hosts.items()}
 
 
 def _silent(_: str) -> None:
@@ -384,8 +389,9 @@ class Lab:
     def _stop_orphaned_build(self, release: str) -> None:
         """Kill a build whose command was killed; one that goes on holds the lock."""
         group = cgroup.build_group(release)
-        if group.exists():
-            with locked(self.paths.base(release) / "lock", self._say):
+        lock = self.paths.base(release) / "lock"
+        if group.exists() and not is_locked(lock):
+            with locked(lock, self._say):
                 cgroup.kill(group)
 
     def _ensure_identity(self, parts: _Parts) -> None:
@@ -445,14 +451,14 @@ class Lab:
                 interface=IPv4Interface(f"{plan.hosts[spec.name]}/{plan.network.prefixlen}"),
                 gateway=plan.gateway,
                 machine=net.machine_name(self.name, spec.offset),
+                port=net.port_name(self.name, spec.offset),
                 bridge=net.bridge_name(self.name),
                 folder=self.paths.host(spec.name),
                 group=group / spec.name,
             )
             for spec in layout.hosts
         }
-        ports = {spec.name: net.port_name(self.name, spec.offset) for spec in layout.hosts}
-        return _Parts(state=state, layout=layout, plan=plan, hosts=made, ports=ports)
+        return _Parts(state=state, layout=layout, plan=plan, hosts=made)
 
     def _existing(self) -> _Parts:
         requirements.require_root()
@@ -499,9 +505,12 @@ class Lab:
                 )
 
     def _harvest(self) -> None:
-        """Keep what the hosts downloaded; a lab that was never complete has nothing to keep."""
-        state = read_state(self.paths)
+        """Keep what the hosts downloaded; half a lab, or one whose state is damaged, has nothing."""
         folder = self.paths.folder / "hosts"
+        try:
+            state = read_state(self.paths)
+        except LabError:
+            return
         if state is None or not folder.is_dir():
             return
         release = self.paths.base(state.release)

@@ -133,9 +133,10 @@ def parse_used(addresses: str, routes: str, *, ignore: str) -> list[UsedRange]:
         if where == "default" or ":" in where or route.get("dev") == ignore:
             continue
         network = ip_network(where, strict=False)
-        if isinstance(network, IPv4Network) and network.prefixlen > 0:
+        # A VPN that takes over the default route does it with two halves, 0.0.0.0/1 and 128.0.0.0/1.
+        if isinstance(network, IPv4Network) and network.prefixlen >= 8:
             device = route.get("dev", route.get("type", "?"))
-            used.append(UsedRange(network, f"the route {where} dev {device}"))
+            used.append(UsedRange(network, f"the route to it ({device})"))
     return used
 
 

@@ -91,7 +91,9 @@ def parse_barriers(ruleset: str, bridge: str) -> tuple[str, ...]:
     chains = [
         f"{chain['family']} {chain['table']} {chain['name']}"
         for chain in (item["chain"] for item in items if "chain" in item)
-        if chain.get("hook") == "forward" and chain.get("policy") == "drop"
+        if chain.get("hook") == "forward"
+        and chain.get("policy") == "drop"
+        and chain["family"] in ("bridge", "inet", "ip")
     ]
     admitted = {
         f"{rule['family']} {rule['table']} {rule['chain']}"

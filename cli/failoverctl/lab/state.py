@@ -201,6 +201,18 @@ def write_file(path: Path, text: str, mode: int = 0o644) -> None:
     temporary.replace(path)
 
 
+def is_locked(path: Path) -> bool:
+    """Say whether a living process holds the lock file `path`."""
+    if not path.exists():
+        return False
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextmanager
 def locked(path: Path, say: Say) -> Iterator[None]:
     """Hold the lock file `path`; the kernel releases it when the process dies, however it dies.
