@@ -32,7 +32,7 @@ CACHE_SECONDS = 600
 EXPORT_TIMEOUT_SECONDS = 60
 
 #: The variables that make an :class:`Estate`, as regular expressions.
-_VARIABLES = (
+VARIABLES = (
     "failover_(estate|profile|vips|objectives|site|address|group_[a-z]+)",
     "ansible_(connection|host|port|user|become|become_method|become_user|become_password)",
     "ansible_(password|become_pass)",
@@ -112,7 +112,7 @@ def load(settings: Settings, *, cached: bool = False) -> Estate:
         found = _from_cache(cache, mark)
         if found is not None:
             return found
-    document = export(settings, _VARIABLES)
+    document = export(settings, VARIABLES)
     errors = export_problems(document, settings, sources.Index())
     if errors:
         raise ConfigurationError(errors, Path.cwd())

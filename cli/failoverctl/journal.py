@@ -90,14 +90,14 @@ class Task(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(_Record):
-    """One step inside the agent's switchover: it began at ``began_at`` and took ``ms``."""
+    """One step inside the agent's switchover: it began at ``at_ms`` after its start, took ``ms``."""
 
     kind: ClassVar[str] = "step"
     name: str
     title: str
     ms: float
     outcome: str
-    began_at: str = ""
+    at_ms: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,13 +249,9 @@ class Journal:
 
     def write(self, record: Record) -> Record:
         """Stamp the record, append it, and return it as it was written."""
-        stamped = replace(
-            record, at=timestamp(self._now()), t=round(self._clock() - self._begin, 3)
-        )
+        stamped = replace(record, at=timestamp(self._now()), t=round(self._clock() - self._begin, 3))
         os.write(self._file, (encode(stamped) + "\n").encode())
-        if isinstance(
-            stamped, RunStarted | PhaseStarted | PhaseFinished | Switchover | RunFinished
-        ):
+        if isinstance(stamped, RunStarted | PhaseStarted | PhaseFinished | Switchover | RunFinished):
             os.fsync(self._file)
         return stamped
 
@@ -283,9 +279,7 @@ def read_journal(path: Path) -> Iterator[Record]:
 
 def timestamp(moment: datetime) -> str:
     """Return a moment as UTC ISO 8601 with milliseconds, as all files of a run have it."""
-    return (
-        moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
-    )
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 @dataclass(frozen=True)
@@ -386,9 +380,7 @@ def apply(state: RunState, record: Record) -> RunState:
             return _in_phase(
                 state,
                 record,
-                lambda phase: replace(
-                    phase, outcome=record.outcome, seconds=record.seconds, task=""
-                ),
+                lambda phase: replace(phase, outcome=record.outcome, seconds=record.seconds, task=""),
             )
         case TaskStarted():
             return _in_last(state, lambda phase: replace(phase, task=record.title))
@@ -438,9 +430,7 @@ def _in_last(state: RunState, change: Callable[[PhaseState], PhaseState]) -> Run
     return replace(state, phases=(*state.phases[:-1], change(state.phases[-1])))
 
 
-def _in_phase(
-    state: RunState, record: PhaseFinished, change: Callable[[PhaseState], PhaseState]
-) -> RunState:
+def _in_phase(state: RunState, record: PhaseFinished, change: Callable[[PhaseState], PhaseState]) -> RunState:
     """Change the last phase of that name which still runs; a stray record changes nothing."""
     for index in range(len(state.phases) - 1, -1, -1):
         phase = state.phases[index]

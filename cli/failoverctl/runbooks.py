@@ -66,7 +66,7 @@ CATALOGUE: dict[str, Runbook] = {
             "lock",
             "show or release the estate lock",
             Danger.CHANGES,
-            {**_IDENTITY, "lock_action": "show or release", "lock_reason": "why it is released"},
+            {**_IDENTITY, "lock_release": "true: release it, whoever holds it"},
         ),
     )
 }

@@ -222,9 +222,8 @@ def environment(request: Request, outer: Mapping[str, str]) -> dict[str, str]:
     own = _own_collections_path(outer)
     if own:
         added["ANSIBLE_COLLECTIONS_PATH"] = own
-    settings = _user_settings(request.directory, outer)
     for variable, section, key, value in _PREFERENCES:
-        if variable not in outer and not settings.has_option(section, key):
+        if user_setting(variable, section, key, request.directory, outer) is None:
             added[variable] = value
     return added
 
@@ -258,6 +257,19 @@ def ansible_config(directory: Path, outer: Mapping[str, str]) -> Path | None:
     if not directory.stat().st_mode & 0o002:
         candidates.insert(0, directory / "ansible.cfg")
     return next((path for path in candidates if path.is_file()), None)
+
+
+def user_setting(variable: str, section: str, key: str, directory: Path, outer: Mapping[str, str]) -> str | None:
+    """Return a setting of Ansible that the user made by environment or ansible.cfg, else None."""
+    if variable in outer:
+        return outer[variable]
+    return _user_settings(directory, outer).get(section, key, fallback=None)
+
+
+def host_key_checking(directory: Path, outer: Mapping[str, str]) -> bool:
+    """Return whether Ansible checks the keys of hosts, which it does unless it is told not to."""
+    said = user_setting("ANSIBLE_HOST_KEY_CHECKING", "defaults", "host_key_checking", directory, outer)
+    return said is None or said.strip().lower() not in ("false", "no", "off", "0", "n", "f")
 
 
 def _user_settings(directory: Path, outer: Mapping[str, str]) -> configparser.ConfigParser:

@@ -151,9 +151,7 @@ def find(directory: Path, name: str | None) -> RunFolder:
         matching = runs[-1:]
     else:
         matching = [run for run in runs if run.run_id == name]
-        matching = matching or [
-            run for run in runs if run.run_id.startswith(name) or run.run_id.endswith(name)
-        ]
+        matching = matching or [run for run in runs if run.run_id.startswith(name) or run.run_id.endswith(name)]
     if len(matching) == 1:
         return matching[0]
     if not matching:
@@ -205,9 +203,7 @@ def history(directory: Path, runbook: str, estate: str) -> History:
     results = [
         run.result()
         for run in list_runs(directory)
-        if run.runbook == runbook
-        and str(run.request().get("estate", "")) == estate
-        and not run.request().get("check")
+        if run.runbook == runbook and str(run.request().get("estate", "")) == estate and not run.request().get("check")
     ]
     done = [result for result in results if result.get("verdict") in ("ok", "pass", "fail")]
     writes = [_probe(result, "writes") for result in done if _probe(result, "writes")]
@@ -217,9 +213,7 @@ def history(directory: Path, runbook: str, estate: str) -> History:
         writes_outage=_figures(item.get("outage_seconds") for item in writes),
         http_outage=_figures(item.get("outage_seconds") for item in http),
         lost_writes=sum(int(item.get("lost") or 0) for item in writes) if writes else None,
-        acknowledged_writes=(
-            sum(int(item.get("acknowledged") or 0) for item in writes) if writes else None
-        ),
+        acknowledged_writes=(sum(int(item.get("acknowledged") or 0) for item in writes) if writes else None),
     )
 
 

@@ -37,12 +37,14 @@ class Index:
     """Where everything stands.
 
     ``variables`` has the location of each variable and of everything inside it, by its path such as
-    ``("failover_vips", "1", "vrid")``; ``names`` that of each group and host.
+    ``("failover_vips", "1", "vrid")``; ``names`` that of each group and host; ``vaults`` are the
+    encrypted files, and ``encrypted`` the paths of the variables that are encrypted one by one.
     """
 
     variables: dict[tuple[Scope, tuple[str, ...]], Location] = field(default_factory=dict)
     names: dict[Scope, Location] = field(default_factory=dict)
     vaults: list[Path] = field(default_factory=list)
+    encrypted: list[tuple[str, ...]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -263,6 +265,8 @@ def _index_value(
 ) -> None:
     here = (*above, key)
     found.variables.setdefault((scope, here), Location(path, line))
+    if node.tag == "!vault":
+        found.encrypted.append(here)
     _index_mapping(node, scope, here, path, found)
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):

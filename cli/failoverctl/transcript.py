@@ -223,19 +223,23 @@ def _mappings(items: object) -> list[Mapping[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
 def _switchover(result: Mapping[str, Any]) -> Iterator[journal.Record]:
-    for step in _mappings(result.get("steps")):
+    # A check of the gates has a step too, but nothing happened in it.
+    happened = result.get("result") in ("switched", "undone", "failed")
+    for step in _mappings(result.get("steps")) if happened else []:
         yield journal.Step(
             name=str(step.get("name", "")),
             title=str(step.get("title", "")),
-            ms=float(step.get("ms") or 0.0),
+            ms=_number(step.get("ms")),
             outcome=str(step.get("outcome", "")),
-            began_at=str(step.get("at", "")),
+            at_ms=_number(step.get("at")),
         )
     hidden = ("invocation", "_ansible_no_log", "_ansible_verbose_always")
-    yield journal.Switchover(
-        result={key: value for key, value in result.items() if key not in hidden}
-    )
+    yield journal.Switchover(result={key: value for key, value in result.items() if key not in hidden})
 
 
 def message_of(result: Mapping[str, Any]) -> str:

@@ -1,0 +1,5 @@
+"""`python -m failoverctl` is `failoverctl`."""
+
+from failoverctl.main import main
+
+main()

@@ -1,0 +1,224 @@
+"""What the commands that run a runbook share: looking first, asking, running, and the last words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from failoverctl.commands.app import App, out, talk
+from failoverctl.errors import ExitCode, FailoverctlError
+
+if TYPE_CHECKING:
+    from failoverctl.conduct import Order, Outcome
+    from failoverctl.config import Settings
+    from failoverctl.estate import Estate
+    from failoverctl.health import Health
+    from failoverctl.journal import RunState
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def runbook_options(function: F) -> F:
+    """Add the options of every runbook that changes something."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print result.json at the end."),
+        click.option(
+            "-y",
+            "--yes",
+            is_flag=True,
+            envvar="FAILOVERCTL_YES",
+            show_envvar=True,
+            help="Do not ask.",
+        ),
+        click.option("--plan", is_flag=True, help="Print what would be done; contact no host."),
+        click.option("--diff", is_flag=True, help="Show changed files before and after."),
+        click.option("--check", is_flag=True, help="Go through the runbook, change nothing."),
+    ):
+        function = option(function)
+    return function
+
+
+def show_plan(app: App, settings: Settings, name: str, parameters: Mapping[str, Any], as_json: bool) -> None:
+    """Print the plan of a runbook. No host is contacted."""
+    from failoverctl import estate, runbooks, runs
+    from failoverctl.paths import runs_directory
+
+    past = runs.history(
+        runs_directory(settings.state_directory.value),
+        name,
+        estate.load(settings, cached=True).name,
+    )
+    found = runbooks.plan(runbooks.CATALOGUE[name], parameters, past)
+    if as_json:
+        from failoverctl.render.json import document
+
+        out(document(found.as_dict()))
+    else:
+        from failoverctl.render.table import plan
+
+        out(plan(found, **app.look(sys.stdout)))
+
+
+def look(settings: Settings, estate: Estate) -> Health:
+    """Ask every data host how it is."""
+    from failoverctl.estate_query import ask
+    from failoverctl.health import judge
+
+    return judge(estate, ask(settings, estate))
+
+
+def show_state(app: App, estate: Estate, health: Health, following: Sequence[str] = ()) -> None:
+    """Show the state of the estate on stderr, as part of a conversation."""
+    from failoverctl.render import table
+
+    talk(table.estate(estate, health, datetime.now(UTC), following, **app.look(sys.stderr)))
+
+
+def require_answer(yes: bool, what: str) -> None:
+    """Refuse to begin what would ask when nobody can answer.
+
+    :raises FailoverctlError: without a terminal on standard input and without --yes.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise FailoverctlError(
+            f"{what} asks before it acts, and standard input is no terminal.",
+            fix="add --yes (or set FAILOVERCTL_YES=1) to answer yes.",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def ask(question: str, yes: bool) -> None:
+    """Ask; anything but yes ends the command.
+
+    :raises click.Abort: when the answer is no.
+    """
+    if not yes:
+        click.confirm(question, abort=True, err=True)
+
+
+def mention_unfinished(settings: Settings, estate: Estate) -> None:
+    """Say that the last run of this estate was cut short, and by what."""
+    from failoverctl import runs
+    from failoverctl.paths import runs_directory
+
+    run = runs.unfinished(runs_directory(settings.state_directory.value), estate.name)
+    if run is None:
+        return
+    state = run.state()
+    where = f"in phase {state.phases[-1].phase}: {state.phases[-1].title}" if state.phases else ""
+    how = "died" if run.verdict() == "died" else "was interrupted"
+    talk(f"Note: the last run, {run.run_id}, {how} {where}".rstrip())
+    talk("      Every runbook looks at the hosts afresh, so it goes on from what it finds.")
+
+
+def carry_out(app: App, order: Order, **measurement: Any) -> Outcome:
+    """Run a runbook, showing it on stderr."""
+    from failoverctl.conduct import conduct
+
+    def following(verdict: str, state: RunState) -> list[str]:
+        return next_commands(app, order.runbook.name, verdict, state)
+
+    return conduct(order, app.view(), following, **measurement)
+
+
+def next_commands(app: App, runbook: str, verdict: str, state: RunState) -> list[str]:
+    """Return the commands worth typing after a run, the most useful first."""
+    checked = bool(state.request.get("check"))
+    words = {
+        "refused": ["status"],
+        "locked": ["lock status"],
+        "invalid": ["check"],
+        "unreachable": ["doctor", "check"],
+    }.get(verdict)
+    if words is None and verdict in ("ok", "pass"):
+        words = ["status"]
+        if runbook == "check":
+            words = ["setup", "status"]
+        elif checked:
+            words = [runbook]
+        elif runbook == "switchover" and state.switchover and state.switchover.get("from"):
+            words = ["status", f"switchover --to {state.switchover['from']}"]
+        elif runbook == "setup":
+            words = ["status", "switchover --plan"]
+    if words is None:
+        again = runbook if runbook in ("setup", "check") else "status"
+        words = [again, f"runs show {state.run_id}"]
+    return [app.command(text) for text in words]
+
+
+def last_words(outcome: Outcome, as_json: bool) -> None:
+    """Print what came of a run, then its folder and the next command to type.
+
+    The summary is data and goes to stdout; with --json that is result.json instead.
+    """
+    from failoverctl.report import summary_lines, write_report
+
+    result = outcome.result
+    write_report(outcome.folder.path)
+    if as_json:
+        from failoverctl.render.json import document
+
+        out(document(result))
+    else:
+        explain(result)
+        for line in summary_lines(result):
+            out(line)
+    talk(f"Run:  {outcome.folder.path}")
+    for command in result["next"][:1]:
+        talk(f"Next: {command}")
+
+
+def explain(result: Mapping[str, Any]) -> None:
+    """Say on stderr why a run was refused, locked out or invalid, in the style of every error."""
+    verdict = result["verdict"]
+    code = ExitCode(result["exit_code"])
+    runbook = result["runbook"]
+    docs = f"docs/howto/{runbook}.md"
+    if verdict == "refused":
+        refusals = result["refusals"]
+        lines = [refusal_line(item) for item in refusals]
+        head = lines[0] if len(lines) == 1 else f"{len(lines)} reasons.\n" + "\n".join(lines)
+        fixes = [str(item["fix"]) for item in refusals if item.get("fix")]
+        error = FailoverctlError(
+            f"{runbook} refused: {head}",
+            why="nothing was changed: a planned runbook must not lose a write or leave no primary.",
+            fix="\n".join(dict.fromkeys(fixes)),
+            docs=f"{docs}#gates",
+            exit_code=code,
+        )
+    elif verdict == "locked":
+        from failoverctl.render.table import lock_line
+
+        error = FailoverctlError(
+            f"the estate is locked by {lock_line(result['lock'] or {})}.",
+            why="two runbooks at once could undo each other's work.",
+            fix="wait for that run; if it is dead, failoverctl lock release --reason TEXT.",
+            docs=docs,
+            exit_code=code,
+        )
+    elif verdict == "invalid" and result["problems"]:
+        from failoverctl.inspection import problem_of
+        from failoverctl.problems import ConfigurationError
+
+        error = ConfigurationError([problem_of(item) for item in result["problems"]], Path.cwd())
+    elif verdict in ("failed", "unreachable", "invalid") and result["reason"]:
+        error = FailoverctlError(f"{runbook}: {result['reason']}", exit_code=code)
+    else:
+        return
+    talk(error.render())
+
+
+def refusal_line(refusal: Mapping[str, Any]) -> str:
+    """Return one refusal with what was observed and what the limit is, if they are not in it."""
+    message = str(refusal.get("message", "")).rstrip(".")
+    known = [
+        f"{label} {refusal[key]}"
+        for key, label in (("observed", "found"), ("limit", "limit"))
+        if refusal.get(key) not in (None, "") and str(refusal[key]) not in message
+    ]
+    return message + (f" ({', '.join(known)})" if known else "") + "."
