@@ -15,6 +15,7 @@ import json
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -89,8 +90,8 @@ def is_quick(host: Host) -> bool:
     )
 
 
-def ssh_command(host: Host, defaults: Defaults) -> list[str]:
-    """Return the command that asks one host, as a list of arguments."""
+def ssh_command(host: Host, defaults: Defaults, remote: str) -> list[str]:
+    """Return the command that runs a shell command on one host, as a list of arguments."""
     variables = host.connection
 
     def get(*names: str) -> str:
@@ -110,7 +111,7 @@ def ssh_command(host: Host, defaults: Defaults) -> list[str]:
     for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
         command += shlex.split(get(name))
     address = get("ansible_host", "ansible_ssh_host") or host.name
-    return [*command, *defaults.options, address, COMMAND]
+    return [*command, *defaults.options, address, remote]
 
 
 def parse_answer(host: str, return_code: int, stdout: str, stderr: str) -> HostReport:
@@ -132,10 +133,57 @@ def parse_answer(host: str, return_code: int, stdout: str, stderr: str) -> HostR
         return HostReport(host, error=said)
 
 
-def _ask_one(host: Host, defaults: Defaults) -> HostReport:
+@dataclass(frozen=True)
+class Clock:
+    """What the clock of one host said: how far ahead of ours it is, give or take, in seconds."""
+
+    host: str
+    ahead_seconds: float | None
+    uncertain_seconds: float = 0.0
+    error: str = ""
+
+
+def clocks(settings: Settings, estate: Estate) -> tuple[Clock, ...]:
+    """Return the clock of each host that can be asked by ssh alone; an error where it did not answer."""
+    hosts = [host for host in estate.hosts if is_quick(host)]
+    if not hosts:
+        return ()
+    defaults = defaults_of(settings.root, os.environ)
+    with ThreadPoolExecutor(max_workers=min(16, len(hosts))) as pool:
+        return tuple(pool.map(lambda host: _clock(host, defaults), hosts))
+
+
+def _clock(host: Host, defaults: Defaults) -> Clock:
+    """Twice: the first question opens the connection, the second is quick enough to measure by."""
+    _run(host, defaults, "true")
+    before = time.time()
+    answer = _run(host, defaults, "date +%s.%N")
+    after = time.time()
+    if isinstance(answer, HostReport):
+        return Clock(host.name, None, error=answer.error)
+    report = parse_answer(host.name, answer.returncode, answer.stdout, answer.stderr)
+    if not report.reached:
+        return Clock(host.name, None, error=report.error)
     try:
-        finished = subprocess.run(
-            ssh_command(host, defaults),
+        said = float(answer.stdout)
+    except ValueError:
+        return Clock(host.name, None, error=report.error)
+    half = (after - before) / 2
+    return Clock(host.name, round(said - before - half, 3), round(half, 3))
+
+
+def _ask_one(host: Host, defaults: Defaults) -> HostReport:
+    answer = _run(host, defaults, COMMAND)
+    if isinstance(answer, HostReport):
+        return answer
+    return parse_answer(host.name, answer.returncode, answer.stdout, answer.stderr)
+
+
+def _run(host: Host, defaults: Defaults, remote: str) -> subprocess.CompletedProcess[str] | HostReport:
+    """Run a command on a host; a report of why it could not be run, when it could not."""
+    try:
+        return subprocess.run(
+            ssh_command(host, defaults, remote),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -149,7 +197,6 @@ def _ask_one(host: Host, defaults: Defaults) -> HostReport:
         return HostReport(host.name, error=limit, reached=False)
     except OSError as error:
         return HostReport(host.name, error=f"ssh cannot be run: {error}", reached=False)
-    return parse_answer(host.name, finished.returncode, finished.stdout, finished.stderr)
 
 
 def _control_path() -> list[str]:
