@@ -12,7 +12,6 @@ import configparser
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import yaml
 from failoverctl.errors import ExitCode
 from failoverctl.lab import cgroup
 from failoverctl.lab.errors import LabError
-from failoverctl.lab.process import PRIVATE_MOUNTS, run
+from failoverctl.lab.process import PRIVATE_MOUNTS, remove, run
 from failoverctl.lab.state import Say, write_file
 
 RELEASES = ("trixie", "bookworm")
@@ -212,7 +211,7 @@ def ensure_base(base: Path, release: str, name: str, say: Say) -> None:
     # Whatever still builds belongs to a command that died: its lock is ours now.
     cgroup.kill(cgroup.build_group(release))
     for leftover in base.glob("*.new"):
-        shutil.rmtree(leftover)
+        remove(leftover)
     packages = read_packages()
     if not tree_path(base, name).exists():
         mirror = read_mirror()
@@ -231,7 +230,7 @@ def remove_unused_trees(base: Path, used: Iterable[str]) -> None:
         if folder.name not in used:
             # Moved away first: a half-removed tree must not be taken for a tree.
             folder.rename(base / f"{folder.name}.new")
-            shutil.rmtree(base / f"{folder.name}.new")
+            remove(base / f"{folder.name}.new")
 
 
 def link_archives(base: Path, archives: Path) -> None:
@@ -268,6 +267,7 @@ def _build_tree(base: Path, release: str, name: str, mirror: Mirror, installed: 
     _guarded(
         release,
         [
+            *PRIVATE_MOUNTS,
             "sh",
             "-c",
             _BUILD_SCRIPT,
@@ -291,7 +291,7 @@ def _build_tree(base: Path, release: str, name: str, mirror: Mirror, installed: 
     os.sync()
     tree_path(base, name).parent.mkdir(exist_ok=True)
     new.rename(tree_path(base, name))
-    shutil.rmtree(temporary)
+    remove(temporary)
 
 
 def _prepare_tree(new: Path, release: str, mirror: Mirror) -> None:
@@ -327,9 +327,9 @@ def _prefetch(base: Path, release: str, name: str, packages: tuple[str, ...]) ->
         stdin="",
         log=base / "prefetch.log",
     )
-    shutil.rmtree(work)
-    shutil.rmtree(pool / "partial", ignore_errors=True)
-    (pool / "lock").unlink(missing_ok=True)
+    remove(work)
+    remove(pool / "partial")
+    remove(pool / "lock")
 
 
 def _guarded(release: str, argv: list[str], *, env: dict[str, str], stdin: str, log: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from failoverctl.errors import ExitCode
 from failoverctl.lab import cgroup
 from failoverctl.lab.errors import LabError
-from failoverctl.lab.process import PRIVATE_MOUNTS, run
+from failoverctl.lab.process import PRIVATE_MOUNTS, remove, run
 from failoverctl.lab.state import write_file
 
 _PREPARED = "prepared"
@@ -100,7 +99,7 @@ def prepare(host: Host, *, public_key: str, resolver: str) -> None:
     :param resolver: the text of its resolv.conf.
     """
     if host.folder.exists():
-        shutil.rmtree(host.folder)
+        remove(host.folder)
     for part in ("upper", "work", "root"):
         (host.folder / part).mkdir(parents=True)
     upper = host.upper

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from failoverctl.lab.errors import LabError
 from failoverctl.lab.host import Host
 from failoverctl.lab.inventory import Access, inventory_text, new_secrets
 from failoverctl.lab.layout import AddressPlan, Layout, plan_addresses, read_layout
-from failoverctl.lab.process import run
+from failoverctl.lab.process import remove, run
 from failoverctl.lab.state import (
     DEFAULT_LAYOUT,
     DEFAULT_NAME,
@@ -172,6 +171,7 @@ class Lab:
                 self._remove_files()
                 if not any(folder.is_dir() for folder in self.paths.labs.iterdir()):
                     net.restore_forwarding(self.paths.root / "ip_forward.was")
+            self._lock_file.unlink()
 
     def exists(self) -> bool:
         """Say whether the lab was brought up, at least half."""
@@ -318,8 +318,12 @@ class Lab:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         requirements.require_root()
-        with locked(self.paths.labs / f"{self.name}.lock", self._say):
+        with locked(self._lock_file, self._say):
             yield
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.paths.labs / f"{self.name}.lock"
 
     @contextmanager
     def _global_lock(self) -> Iterator[None]:
@@ -489,8 +493,8 @@ class Lab:
         # The state goes last: while it is there, `up` and `down` know that there is something.
         for entry in folder.iterdir():
             if entry != self.paths.state:
-                _remove(entry)
-        _remove(folder)
+                remove(entry)
+        remove(folder)
 
     def _close_connections(self) -> None:
         """End the shared ssh connections, which outlive the programs that opened them."""
@@ -518,10 +522,3 @@ class Lab:
             new = sum(base.harvest(release, host / "upper") for host in folder.iterdir())
         if new:
             self._say(f"kept {new} downloaded packages for the next lab")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

@@ -1,10 +1,11 @@
-"""Run a program of the machine, or say in plain words that it failed."""
+"""Run a program of the machine, or say in plain words that it failed; and remove folders safely."""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from failoverctl.errors import ExitCode
 from failoverctl.lab.errors import LabError
@@ -12,6 +13,14 @@ from failoverctl.lab.errors import LabError
 # What is mounted by a program started with this is mounted for it and its children only, and is
 # gone with the last of them.
 PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation", "private", "--")
+
+
+def remove(path: Path) -> None:
+    """Remove `path`, a file or a folder with everything in it, and nothing mounted below it.
+
+    :raises LabError: something is mounted there, or it cannot be removed.
+    """
+    run(["rm", "--recursive", "--force", "--one-file-system", "--", str(path)], timeout_seconds=600.0)
 
 
 def run(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import TextIO
 
 from failoverctl.errors import ExitCode
 from failoverctl.lab.errors import LabError
@@ -206,11 +207,7 @@ def is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     with path.open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not _take(file)
 
 
 @contextmanager
@@ -220,22 +217,36 @@ def locked(path: Path, say: Say) -> Iterator[None]:
     :raises LabError: another process held it for 25 minutes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        deadline = time.monotonic() + _LOCK_WAIT_SECONDS
-        told = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    say(f"waiting for another lab command (lock {path})")
-                    told = True
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"another command held {path} for {_LOCK_WAIT_SECONDS:g} s",
-                    fix=f"see who: fuser -v {path}",
-                    exit_code=ExitCode.LOCKED,
-                )
-            time.sleep(0.1)
-        yield
+    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+    told = False
+    while True:
+        with path.open("a", encoding="utf-8") as file:
+            if _take(file) and _is_file_at(file, path):
+                yield
+                return
+        if not told:
+            say(f"waiting for another lab command (lock {path})")
+            told = True
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"another command held {path} for {_LOCK_WAIT_SECONDS:g} s",
+                fix=f"see who: fuser -v {path}",
+                exit_code=ExitCode.LOCKED,
+            )
+        time.sleep(0.1)
+
+
+def _take(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_file_at(file: TextIO, path: Path) -> bool:
+    """Say whether `path` is still that file; who takes a lab down removes its lock."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

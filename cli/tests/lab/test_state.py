@@ -69,7 +69,9 @@ def test_a_lock_that_is_held_is_told_and_waited_for(tmp_path: Path, monkeypatch:
     assert caught.value.exit_code == 6
     assert len(said) == 1
     with locked(lock, said.append):
-        pass
+        lock.unlink()
+        with locked(lock, said.append):
+            assert is_locked(lock)
     assert len(said) == 1
 
 
