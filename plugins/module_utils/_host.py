@@ -94,6 +94,15 @@ def parse_addresses(text: str) -> tuple[tuple[Address, ...], tuple[str, ...]]:
     return tuple(addresses), tuple(macs)
 
 
+def is_ipv4(text: str) -> bool:
+    """Return whether a text is an IPv4 address."""
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def find_address(addresses: Iterable[Address], wanted: str) -> Address | None:
     """Return the entry with this address, or None."""
     return next((item for item in addresses if item.address == wanted), None)

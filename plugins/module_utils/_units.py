@@ -147,8 +147,21 @@ def read_states(module: Any, names: list[str]) -> dict[str, UnitState]:
 
 
 def read_modified(paths: set[str]) -> dict[str, int]:
-    """Return the modification time of each existing path in microseconds since the epoch."""
-    return {path: Path(path).stat().st_mtime_ns // 1000 for path in paths if Path(path).exists()}
+    """Return the modification time of each existing path in microseconds since the epoch.
+
+    That of a directory is that of the youngest file below it. Its own is no help: Python's cache of byte code is made
+    in it while the service runs, so ``__pycache__`` is passed over.
+    """
+    found: dict[str, int] = {}
+    for path in map(Path, paths):
+        if path.is_dir():
+            files = (item for item in path.rglob("*") if "__pycache__" not in item.parts and item.is_file())
+            times = [item.stat().st_mtime_ns for item in files]
+        else:
+            times = [path.stat().st_mtime_ns] if path.exists() else []
+        if times:
+            found[str(path)] = max(times) // 1000
+    return found
 
 
 def find_newer(paths: Iterable[str], since: int, changed: Iterable[str], modified_at: Mapping[str, int]) -> str | None:

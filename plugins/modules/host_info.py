@@ -245,7 +245,8 @@ def read_answers(
     """Ask for the virtual addresses that this host does not hold; nothing without the right to."""
     if own is None:
         return {}
-    foreign = [vip for vip in module.params["vips"] if _host.find_address(addresses, vip) is None]
+    held = {item.address for item in addresses}
+    foreign = [vip for vip in module.params["vips"] if _host.is_ipv4(vip) and vip not in held]
     try:
         return ask_arp(own.interface, own.address, foreign, module.params["arp_timeout_seconds"])
     except OSError as error:

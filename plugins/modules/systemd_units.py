@@ -38,9 +38,8 @@ options:
         choices: [started, stopped]
       restart_on:
         description:
-          - Absolute paths of files or directories. If one is new, a running unit is restarted. A
-            directory counts as new when a file was added or removed directly in it, or when a path
-            below it is in O(changed_files).
+          - Absolute paths of files or directories. If one is new, a running unit is restarted. A directory is as new as
+            the youngest file below it, and counts when a path below it is in O(changed_files).
         type: list
         elements: str
         default: []
