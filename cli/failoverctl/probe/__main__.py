@@ -18,11 +18,11 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from failoverctl.probe.model import Target, TargetError, parse_target
+from failoverctl.probe.model import Meta, Target, TargetError, parse_target
 from failoverctl.probe.run import run_probe
 
 
@@ -49,8 +49,11 @@ def _watch_stdin(stop: threading.Event) -> None:
             stop.set()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the prober; return its exit code."""
+def main(arguments: list[str] | None = None, *, run: Callable[..., Meta] = run_probe) -> int:
+    """Run the prober; return its exit code.
+
+    ``run`` takes what ``run_probe`` takes; another one measures with other clients.
+    """
     parser = argparse.ArgumentParser(prog="python -m failoverctl.probe", description=__doc__)
     parser.add_argument("--target", required=True, metavar="FILE", help="target.json, or - for stdin")
     parser.add_argument("--folder", required=True, metavar="DIR", type=Path)
@@ -90,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(event), flush=True)
 
     try:
-        run_probe(
+        run(
             target,
             options.folder,
             stop,

@@ -53,12 +53,14 @@ class Probe:
     >>> result = analyse(run_folder / "probe")
 
     The process has a session of its own, so Ctrl-C in the terminal does not end it, and it stops by
-    itself when this process dies, because its standard input ends then.
+    itself when this process dies, because its standard input ends then. ``module`` is what it runs:
+    one that calls ``failoverctl.probe.__main__.main`` with clients of its own measures with those.
     """
 
-    def __init__(self, target: Target, folder: Path) -> None:
+    def __init__(self, target: Target, folder: Path, *, module: str = "failoverctl.probe") -> None:
         self._target = target
         self._folder = folder
+        self._module = module
         self._process: subprocess.Popen[str] | None = None
         self._changed = threading.Condition()
         self._progress: Progress | None = None
@@ -100,7 +102,7 @@ class Probe:
                 [
                     sys.executable,
                     "-m",
-                    "failoverctl.probe",
+                    self._module,
                     "--target",
                     "-",
                     "--folder",
