@@ -34,7 +34,7 @@ from failoverctl.journal import (
     apply,
 )
 from failoverctl.paths import runs_directory
-from failoverctl.runbooks import CATALOGUE, Runbook, phases
+from failoverctl.runbooks import CATALOGUE, Danger, Runbook, phases
 from failoverctl.runner import Ended, Request, Run, Tick
 from failoverctl.transcript import EXIT_CODES, Transcript, Verdict
 
@@ -269,6 +269,8 @@ class _Conductor:
             elif isinstance(event, Ended):
                 ended = event
         self._run = None
+        if ended.return_code != 0 and not ended.killed and order.runbook.danger is not Danger.NONE:
+            self._give_lock_back()
         for record in transcript.closing(ended):
             if isinstance(record, Problems):
                 record = Problems(problems=tuple(map(order.locate, record.problems)))
@@ -277,6 +279,17 @@ class _Conductor:
         if order.problems and verdict.word in ("ok", "failed", "unreachable"):
             return Verdict("invalid", ExitCode.USAGE, f"{len(self._state.problems)} problems")
         return verdict
+
+    def _give_lock_back(self) -> None:
+        """A run that was stopped or failed half-way may have kept its lock, and the next one waits.
+
+        Not after a kill: what was killed may still be at work on a host, and the lock says so until
+        it ends by itself.
+        """
+        from failoverctl.estate_query import release_lock
+
+        if release_lock(self._order.settings, self._order.estate, self._folder.run_id):
+            self._write(Note(text="the estate lock of this run was given back"))
 
     def _measured(self, values: Mapping[str, Any], baseline_seconds: float) -> tuple[Verdict, Mapping[str, Any] | None]:
         from failoverctl.probe import (

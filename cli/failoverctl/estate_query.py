@@ -28,7 +28,9 @@ from failoverctl.paths import cache_directory
 from failoverctl.runner import host_key_checking, user_setting
 
 #: What is run on a data host. An account that is not root uses sudo without a password.
-COMMAND = '[ "$(id -u)" = 0 ] || sudo="sudo -n"; exec $sudo /usr/sbin/failover-agent ctl status'
+AGENT = '[ "$(id -u)" = 0 ] || sudo="sudo -n"; exec $sudo /usr/sbin/failover-agent ctl'
+
+_RUN_ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 CONNECT_TIMEOUT_SECONDS = 4
 ANSWER_TIMEOUT_SECONDS = 8
@@ -133,6 +135,27 @@ def parse_answer(host: str, return_code: int, stdout: str, stderr: str) -> HostR
         return HostReport(host, error=said)
 
 
+def release_lock(settings: Settings, estate: Estate, run_id: str) -> bool:
+    """Give the estate lock back that a run holds which has ended; return whether it held it.
+
+    The agent gives back no lock of another run. It is asked here, and not by a playbook, because an
+    operator who has just pressed Ctrl-C waits for it.
+    """
+    if not run_id or set(run_id) - _RUN_ID_LETTERS:
+        return False
+    hosts = [host for host in estate.in_role("database") if is_quick(host)]
+    defaults = defaults_of(settings.root, os.environ)
+    for host in hosts:
+        answer = _run(host, defaults, f"{AGENT} lock_release run_id={run_id}")
+        if isinstance(answer, HostReport) or answer.returncode != 0:
+            continue
+        try:
+            return json.loads(answer.stdout).get("released") is True
+        except (ValueError, AttributeError):
+            continue
+    return False
+
+
 @dataclass(frozen=True)
 class Clock:
     """What the clock of one host said: how far ahead of ours it is, give or take, in seconds."""
@@ -173,7 +196,7 @@ def _clock(host: Host, defaults: Defaults) -> Clock:
 
 
 def _ask_one(host: Host, defaults: Defaults) -> HostReport:
-    answer = _run(host, defaults, COMMAND)
+    answer = _run(host, defaults, f"{AGENT} status")
     if isinstance(answer, HostReport):
         return answer
     return parse_answer(host.name, answer.returncode, answer.stdout, answer.stderr)

@@ -210,11 +210,19 @@ def history(directory: Path, runbook: str, estate: str) -> History:
     http = [_probe(result, "http") for result in done if _probe(result, "http")]
     return History(
         duration=_figures(result.get("seconds") for result in done),
-        writes_outage=_figures(item.get("outage_seconds") for item in writes),
-        http_outage=_figures(item.get("outage_seconds") for item in http),
+        writes_outage=_figures(map(paused_seconds, writes)),
+        http_outage=_figures(map(paused_seconds, http)),
         lost_writes=sum(int(item.get("lost") or 0) for item in writes) if writes else None,
         acknowledged_writes=(sum(int(item.get("acknowledged") or 0) for item in writes) if writes else None),
     )
+
+
+def paused_seconds(part: Mapping[str, Any]) -> float | None:
+    """Return for how long clients were not served, from ``writes`` or ``http`` of a probe."""
+    for key in ("paused_seconds", "outage_seconds"):
+        if isinstance(part.get(key), int | float):
+            return float(part[key])
+    return None
 
 
 def _figures(values: Iterable[object]) -> Figures | None:

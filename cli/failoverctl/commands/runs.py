@@ -149,10 +149,13 @@ def _print_frame(app: App, folder: RunFolder) -> None:
 
 
 def _row(run: RunFolder) -> dict[str, Any]:
+    from failoverctl.render.table import short
+    from failoverctl.runs import paused_seconds
+
     result, request = run.result(), run.request()
     probe = result.get("probe")
     writes = probe.get("writes") if isinstance(probe, dict) else None
-    outage = writes.get("outage_seconds") if isinstance(writes, dict) else None
+    outage = paused_seconds(writes) if isinstance(writes, dict) else None
     started = run.started_at
     return {
         "run_id": run.run_id,
@@ -163,7 +166,7 @@ def _row(run: RunFolder) -> dict[str, Any]:
         "age": age((datetime.now(UTC) - started).total_seconds()),
         "verdict": run.verdict(),
         "seconds": result.get("seconds"),
-        "measured": f"{outage * 1000:.0f} ms" if isinstance(outage, int | float) else "",
+        "measured": short(outage) if outage is not None else "",
         "path": str(run.path),
     }
 
