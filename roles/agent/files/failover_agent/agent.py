@@ -149,7 +149,7 @@ class Agent:
         )
 
     def guard(self) -> None:
-        """Fence when the lease is about to end. Called every tenth of a second by a thread that waits for nothing else."""
+        """Fence when the lease is about to end. Called ten times a second by a thread that waits for nothing else."""
         if not decide.must_fence(
             self.host.now(),
             self.lease.valid_until,
@@ -619,7 +619,10 @@ class Agent:
         return {"changed": True}
 
     def seed(self, *, discard: bool) -> dict[str, Any]:
-        """Give this replica its first copy from the primary. ``discard`` allows to put data aside that is no fresh install's."""
+        """Give this replica its first copy from the primary.
+
+        ``discard`` allows to put data aside that is no fresh install's.
+        """
         stored = self._stored
         if self.directory.seeded and not discard:
             return {"changed": False}
@@ -661,7 +664,7 @@ class Agent:
         return {"changed": True, "from": source, "position": position}
 
     def _fresh(self) -> bool:
-        """Whether the stopped database was never anything but Debian's fresh install: no schema folder beside its own."""
+        """Whether the stopped database was never more than Debian's fresh install: no schema folder beside its own."""
         own = {"mysql", "performance_schema", "sys"}
         folders = {path.name for path in Path(self.config.database_directory).iterdir() if path.is_dir()}
         return not {name for name in folders if not name.startswith(("#", "."))} - own

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The agent's threads and sockets: the loop, the lease, the guard, the peers, the health port and the command socket."""
+"""The agent's threads and sockets: loop, lease, guard, peers, health port and command socket."""
 
 from __future__ import annotations
 
@@ -148,10 +148,13 @@ class _HealthHandler(BaseHTTPRequestHandler):
                     "text/plain",
                 )
 
-    do_HEAD = do_GET
-    do_OPTIONS = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def do_OPTIONS(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_args: Any) -> None:
         """Probes ask many times a second; nothing is logged."""
 
     def _verdict(self, good: bool, text: str) -> None:

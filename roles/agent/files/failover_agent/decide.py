@@ -10,10 +10,10 @@ I2  ``sync`` is made smaller before the primary stops waiting for a replica, and
 I3  (promotion by election: not part of this version; nobody promotes itself)
 I4  A primary never stops waiting for its replicas unless ``sync`` already says ``degraded``.
 
-Facts about MariaDB that shape the rules, all measured: with sessions waiting for an acknowledgement, switching semi-sync
-off acknowledges them, a graceful stop or KILL commits them locally, and ``read_only=1`` blocks. Killing mariadbd is the
-only demotion that is right there. ``init_rpl_role`` decides what becomes of such transactions at the next start: the
-host of the current term keeps them (it may have acknowledged them), every other host discards them.
+Facts about MariaDB that shape the rules, all measured: with sessions waiting for an acknowledgement, switching
+semi-sync off acknowledges them, a graceful stop or KILL commits them locally, and ``read_only=1`` blocks. Killing
+mariadbd is the only demotion that is right there. ``init_rpl_role`` decides what becomes of such transactions at the
+next start: the host of the current term keeps them (it may have acknowledged them), every other host discards them.
 """
 
 from __future__ import annotations

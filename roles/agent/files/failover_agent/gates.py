@@ -7,7 +7,7 @@ never by ``Seconds_Behind_Master``, which jitters under load.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from failover_agent import gtid
 from failover_agent.model import Database, Lock, Policy, Stored
@@ -40,7 +40,7 @@ class HostFacts:
     host: str
     reachable: bool = True
     error: str = ""
-    database: Database = Database(running=False)
+    database: Database = field(default_factory=lambda: Database(running=False))
     settings: tuple[tuple[str, str], ...] = ()
     disk_free_fraction: float = 1.0
     keepalived_running: bool = True

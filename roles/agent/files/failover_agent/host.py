@@ -90,10 +90,11 @@ class Host:
         """Shut the database port, then kill mariadbd at once. The port first, so that no late answer gets out."""
         self.withdraw_permit()
         port = self._config.database_port
+        drop = f"tcp dport {port} drop; tcp sport {port} drop;"
         rules = (
             f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\ntable inet {_FENCE_TABLE} {{\n"
-            f"  chain input {{ type filter hook input priority -200; tcp dport {port} drop; tcp sport {port} drop; }}\n"
-            f"  chain output {{ type filter hook output priority -200; tcp dport {port} drop; tcp sport {port} drop; }}\n}}\n"
+            f"  chain input {{ type filter hook input priority -200; {drop} }}\n"
+            f"  chain output {{ type filter hook output priority -200; {drop} }}\n}}\n"
         )
         problem = None
         try:

@@ -110,12 +110,13 @@ class MariaDB:
     def activity(self, connection: Connection) -> Activity:
         """What runs on the server that a switchover would disturb, this connection left out."""
         oldest = connection.value(
-            "SELECT COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6))) / 1e6, 0) FROM information_schema.innodb_trx"
-            " WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID())"
+            "SELECT COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6))) / 1e6, 0)"
+            " FROM information_schema.innodb_trx WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID())"
         )
         statements = connection.rows(
             "SELECT info FROM information_schema.processlist"
-            " WHERE command IN ('Query', 'Execute') AND user != 'system user' AND id != CONNECTION_ID() AND info IS NOT NULL"
+            " WHERE command IN ('Query', 'Execute') AND user != 'system user'"
+            " AND id != CONNECTION_ID() AND info IS NOT NULL"
         )
         texts = [" ".join(str(row["info"]).split())[:120] for row in statements]
         return Activity(
@@ -143,7 +144,7 @@ class MariaDB:
         :raises DatabaseError: it still moves after ten readings, so somebody writes through the fence.
         """
         last = connection.rows(_POSITIONS)[0]
-        for _ in range(10):
+        for _reading in range(10):
             again = connection.rows(_POSITIONS)[0]
             if again == last:
                 return str(_merged(again))
@@ -166,7 +167,8 @@ class MariaDB:
             kept.add(self._kept.thread_id)
         rows = connection.rows(
             "SELECT id, user FROM information_schema.processlist"
-            " WHERE command NOT LIKE 'Binlog Dump%' AND command != 'Daemon' AND user NOT IN ('system user', 'event_scheduler')"
+            " WHERE command NOT LIKE 'Binlog Dump%' AND command != 'Daemon'"
+            " AND user NOT IN ('system user', 'event_scheduler')"
         )
         writers = _read_only_admins(connection) if privileged_only else None
         killed = 0
@@ -211,9 +213,9 @@ class MariaDB:
             connection.rows("SET GLOBAL gtid_slave_pos=%s", (str(together),))
         pki = config.replication_pki
         connection.rows(
-            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD='', MASTER_USE_GTID=slave_pos,"
-            " MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=0.5, MASTER_SSL=1, MASTER_SSL_VERIFY_SERVER_CERT=1,"
-            " MASTER_SSL_CA=%s, MASTER_SSL_CERT=%s, MASTER_SSL_KEY=%s",
+            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD='',"
+            " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=0.5,"
+            " MASTER_SSL=1, MASTER_SSL_VERIFY_SERVER_CERT=1, MASTER_SSL_CA=%s, MASTER_SSL_CERT=%s, MASTER_SSL_KEY=%s",
             (
                 address,
                 config.database_port,
@@ -281,7 +283,8 @@ class MariaDB:
 def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
     """Ask one server for everything that :class:`Database` holds; ``hosts`` maps host names to addresses."""
     row = connection.rows(
-        "SELECT VERSION() AS version, @@read_only AS read_only, @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied,"
+        "SELECT VERSION() AS version, @@read_only AS read_only,"
+        " @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied,"
         " @@rpl_semi_sync_master_enabled AS waits, @@rpl_semi_sync_slave_enabled AS acknowledges"
     )[0]
     clients = connection.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
@@ -289,7 +292,7 @@ def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
     attached, caught_up = parse_dumps(dumps, hosts)
     return Database(
         running=True,
-        version=str(row["version"]).split("-")[0],
+        version=str(row["version"]).partition("-")[0],
         read_only=bool(row["read_only"]),
         gtid_binlog_pos=str(row["binlog"] or ""),
         gtid_slave_pos=str(row["applied"] or ""),
@@ -344,6 +347,7 @@ def _merged(row: dict[str, Any]) -> gtid.Position:
 def _read_only_admins(connection: Connection) -> set[str]:
     """Accounts that may write although ``read_only`` is on (SUPER up to 10.11, READ ONLY ADMIN since)."""
     rows = connection.rows(
-        "SELECT DISTINCT grantee FROM information_schema.user_privileges WHERE privilege_type IN ('SUPER', 'READ ONLY ADMIN', 'READ_ONLY ADMIN')"
+        "SELECT DISTINCT grantee FROM information_schema.user_privileges"
+        " WHERE privilege_type IN ('SUPER', 'READ ONLY ADMIN', 'READ_ONLY ADMIN')"
     )
-    return {str(row["grantee"]).split("@")[0].strip("'") for row in rows}
+    return {str(row["grantee"]).partition("@")[0].strip("'") for row in rows}

@@ -85,7 +85,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Stored:
-    """One consistent reading of the estate's keys. ``revisions`` are etcd's ``mod_revision`` (0 = the key is absent)."""
+    """One consistent reading of the estate's keys. ``revisions`` are etcd's ``mod_revision`` (0: the key is absent)."""
 
     term: Term | None = None
     leader: Leader | None = None

@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", "0"))
         self._answer(json.loads(self.rfile.read(length) or b"{}"))
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_args: Any) -> None:
         """The agent logs what it does, not who asked."""
 
     def _caller(self) -> str:
