@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 from ansible_collections.hosting.failover.plugins.module_utils import _certificates as certs
 from ansible_collections.hosting.failover.plugins.plugin_utils import _authority as ca
@@ -20,6 +21,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible carries no type
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the task for one host and return its result."""
         super().run(tmp, task_vars)
+        if ca.CRYPTOGRAPHY_ERROR is not None:
+            raise AnsibleActionFail(missing_required_lib("cryptography")) from ca.CRYPTOGRAPHY_ERROR
         self._variables = task_vars or {}
         _validation, self._args = self.validate_argument_spec(argument_spec=certs.ARGUMENT_SPEC)
         try:

@@ -38,7 +38,7 @@ MEMBER_SPEC: dict[str, Any] = {
         "required": True,
         "choices": ["bootstrapped", "joined", "started", "restarted", "healthy"],
     },
-    "token": {"type": "str", "required": True},
+    "token": {"type": "str", "required": True, "no_log": False},
     "timeout_seconds": {"type": "int", "default": 60},
 }
 

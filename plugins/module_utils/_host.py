@@ -118,7 +118,7 @@ def parse_listeners(text: str) -> tuple[Listener, ...]:
         fields = line.split(None, 5)
         if len(fields) < 5:
             continue
-        address, _, port = fields[3].rpartition(":")
+        address, _colon, port = fields[3].rpartition(":")
         user = re.search(r'\("([^"]*)",pid=(\d+)', fields[5] if len(fields) > 5 else "")
         listeners.append(
             Listener(

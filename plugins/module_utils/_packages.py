@@ -42,7 +42,7 @@ def parse_installed(text: str) -> frozenset[str]:
     """Return the names of installed packages from the output of ``QUERY``, without architecture."""
     return frozenset(
         name.partition(":")[0]
-        for name, _, status in (line.partition(" ") for line in text.splitlines())
+        for name, _space, status in (line.partition(" ") for line in text.splitlines())
         if status == "installed"
     )
 

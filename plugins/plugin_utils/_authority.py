@@ -18,19 +18,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError as error:
+    CRYPTOGRAPHY_ERROR: ImportError | None = error
+else:
+    CRYPTOGRAPHY_ERROR = None
 
 CERTIFICATE_FILE = "ca.crt"
 KEY_FILE = "ca.key"
 RENEW_FRACTION = 1 / 3
 BACKDATE = dt.timedelta(hours=1)
 """How far before its making a certificate is valid, for hosts whose clock is behind."""
-
-_USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 class AuthorityError(Exception):
@@ -311,6 +314,7 @@ def sign_request(authority: Authority, request_pem: str, wanted: WantedCertifica
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in wanted.dns_names]
     names += [x509.IPAddress(ipaddress.ip_address(item)) for item in wanted.addresses]
     issuer = authority.certificate
+    usages = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     certificate = (
         x509.CertificateBuilder()
@@ -322,7 +326,7 @@ def sign_request(authority: Authority, request_pem: str, wanted: WantedCertifica
         .not_valid_after(min(now + wanted.lifetime, issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(_USAGES), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(

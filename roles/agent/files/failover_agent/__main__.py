@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _ctl(options: argparse.Namespace) -> int:
     request: dict[str, Any] = {"command": options.command}
     for field in options.fields:
-        key, _, value = field.partition("=")
+        key, _equals, value = field.partition("=")
         request[key] = {"true": True, "false": False}.get(value, value)
     try:
         with socket.socket(socket.AF_UNIX) as connection:

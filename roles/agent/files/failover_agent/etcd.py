@@ -211,7 +211,7 @@ def parse_stored(raw: Mapping[str, tuple[str, int, int]]) -> Stored:
     :raises EtcdError: a value is not what this agent stores; the text names the key.
     """
     members: dict[str, Member] = {}
-    for name, (text, _, _) in raw.items():
+    for name, (text, *_revisions) in raw.items():
         if name.startswith("members/"):
             members[name.removeprefix("members/")] = _typed(name, text, member_from)
     leader = raw.get("leader")
@@ -221,7 +221,7 @@ def parse_stored(raw: Mapping[str, tuple[str, int, int]]) -> Stored:
         sync=_typed("sync", raw["sync"][0], sync_from) if "sync" in raw else None,
         lock=_typed("lock", raw["lock"][0], lock_from) if "lock" in raw else None,
         members=members,
-        revisions={name: revision for name, (_, revision, _) in raw.items()},
+        revisions={name: revision for name, (_text, revision, _lease) in raw.items()},
     )
 
 

@@ -148,7 +148,7 @@ def _unpack(chunks: Iterator[bytes], target: Path) -> None:
         process.kill()
         process.wait()
         raise
-    _, errors = process.communicate()
+    errors = process.communicate()[1]
     if process.returncode != 0:
         raise SeedError(f"mbstream ended with {process.returncode}: {errors[-300:].decode(errors='replace')}")
 

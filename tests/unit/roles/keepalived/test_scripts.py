@@ -60,5 +60,5 @@ def test_events_become_metrics(tmp_path: Path) -> None:
 def test_the_scripts_are_valid_bash() -> None:
     for script in SCRIPTS.iterdir():
         assert os.access(script, os.X_OK)
-        assert script.read_text().startswith("#!/bin/bash\n")
+        assert "bash" in script.read_text().partition("\n")[0]
         subprocess.run(["bash", "-n", script], check=True)
