@@ -1,7 +1,15 @@
 """Real Debian hosts on one machine: systemd-nspawn on overlayfs, a bridge, and ways to break them.
 
->>> from failoverctl.lab import Lab
->>> lab = Lab.open("failover")
+Below /var/lib/failoverctl-lab:
+
+- ``bases/<release>/trees/<digest>/``: a bare Debian, shared and never written; ``pool/``: packages;
+- ``labs/<name>/``: what the lab was asked to be (``state.json``), its passwords and ssh key, and for
+  each host its disk (an overlay over the tree) and its console;
+- ``ip_forward.was``: while labs run, whether the machine forwarded packets before.
+
+The hosts have all capabilities but that to set the clock, and share the machine's kernel: they are
+for learning and testing, and no barrier to anybody who is root in them. ``/proc/sys`` is read-only
+in them but for ``/proc/sys/net``.
 """
 
 from __future__ import annotations

@@ -171,7 +171,6 @@ class Lab:
                 self._remove_files()
                 if not any(folder.is_dir() for folder in self.paths.labs.iterdir()):
                     net.restore_forwarding(self.paths.root / "ip_forward.was")
-            self._lock_file.unlink()
 
     def exists(self) -> bool:
         """Say whether the lab was brought up, at least half."""
@@ -319,7 +318,11 @@ class Lab:
     def _locked(self) -> Iterator[None]:
         requirements.require_root()
         with locked(self._lock_file, self._say):
-            yield
+            try:
+                yield
+            finally:
+                if not self.paths.folder.exists():
+                    self._lock_file.unlink(missing_ok=True)
 
     @property
     def _lock_file(self) -> Path:

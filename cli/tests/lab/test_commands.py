@@ -93,6 +93,14 @@ def test_a_lab_that_is_not_there_names_the_remedy(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_up_that_cannot_be_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("failoverctl.lab.requirements.find_missing", lambda: ())
+    with pytest.raises(LabError):
+        Lab.open("dev", root=tmp_path).up(release="sid")
+    assert list((tmp_path / "labs").iterdir()) == []
+
+
 def test_without_root_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     found = Lab.open("dev", root=tmp_path)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from failoverctl.lab import Cut, Lab, LabError, cgroup
-from failoverctl.lab.network import bridge_name, find_overlap, port_name, read_used, table_name
+from failoverctl.lab.network import bridge_name, find_overlap, port_name, read_used, remove_network, table_name
 from failoverctl.lab.requirements import find_missing
 from failoverctl.lab.state import ROOT, Paths
 
@@ -49,11 +49,14 @@ except TimeoutError:
 
 def _free_network() -> IPv4Network:
     """Return a free /28 of the range for documentation (RFC 5737)."""
-    used = read_used("no-lab")
     for network in IPv4Network("198.51.100.0/24").subnets(new_prefix=28):
-        if find_overlap(network, used) is None:
+        if _is_free(network):
             return network
     pytest.skip("198.51.100.0/24 is full of labs")
+
+
+def _is_free(network: IPv4Network, *taken: IPv4Network) -> bool:
+    return find_overlap(network, read_used("no-lab")) is None and network not in taken
 
 
 def _new(say: Callable[[str], None] = print) -> Lab:
@@ -308,6 +311,33 @@ def test_a_range_in_use_makes_nothing(lab: Lab) -> None:
     assert f"the lab {lab.name}" in caught.value.what
     assert not other.exists()
     assert _left(other.name) == []
+
+
+def test_a_lab_comes_back_after_the_machine_restarted(lab: Lab) -> None:
+    lab.exec("www1", ["sh", "-c", "echo kept > /root/file"], check=True)
+    cgroup.kill(cgroup.lab_group(lab.name))
+    remove_network(lab.name)
+    assert [host.on for host in lab.status().hosts] == [False, False]
+    lab.up()
+    assert [host.ready for host in lab.status().hosts] == [True, True]
+    assert lab.exec("www1", ["cat", "/root/file"]).stdout == "kept\n"
+    assert _pings(lab, "www1", lab.status().hosts[1].address)
+
+
+def test_labs_can_be_brought_up_at_the_same_time() -> None:
+    labs = [_new(), _new()]
+    try:
+        first = _free_network()
+        second = next(each for each in first.supernet(new_prefix=24).subnets(new_prefix=28) if _is_free(each, first))
+        ups = [_start_up(each, network) for each, network in zip(labs, (first, second), strict=True)]
+        ups.append(_start_up(labs[0], first))
+        assert [up.wait(timeout=120) for up in ups] == [0, 0, 0]
+        for each in labs:
+            assert [host.ready for host in each.status().hosts] == [True, True]
+    finally:
+        for each in labs:
+            each.down()
+    assert [_left(each.name) for each in labs] == [[], []]
 
 
 def _start_up(lab: Lab, network: IPv4Network) -> subprocess.Popen[bytes]:
