@@ -1,0 +1,44 @@
+# The project's own chores. Everything is installed by scripts/bootstrap, also on a bare Debian machine.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench build docs constraints clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: ## four real hosts, an estate on them, and two measured switchovers (root; the hosts stay up)
+	@scripts/bootstrap --lab
+	@scripts/demo
+
+test: ## all checks, from linters to real hosts (root); only some: make test STAGES="lint unit"
+	@scripts/bootstrap --tools --lab
+	@.venv/bin/python scripts/test.py $(STAGES)
+
+lint: ## style and types
+	@scripts/bootstrap --tools
+	@.venv/bin/python scripts/test.py lint
+
+bench: ## the figures of docs/benchmarks.md, measured on this machine (root)
+	@scripts/bootstrap --lab
+	@scripts/bench
+
+build: ## the wheel and the collection, in dist/
+	@scripts/bootstrap --tools
+	.venv/bin/python -m build --wheel --no-isolation --outdir dist
+	.venv/bin/ansible-galaxy collection build --force --output-path dist
+
+docs: ## write the generated pages of docs/reference
+	@scripts/bootstrap --tools
+	.venv/bin/python scripts/docs.py
+
+constraints: ## the newest versions of everything, into constraints.txt
+	@scripts/bootstrap --tools
+	.venv/bin/python -m venv --clear .cache/newest
+	.cache/newest/bin/python -m pip install --quiet --upgrade pip
+	.cache/newest/bin/python -m pip install --quiet --editable . --group dev
+	{ echo '# What tests run with. Written by `make constraints`.'; \
+	  .cache/newest/bin/python -m pip freeze --all --exclude-editable --exclude setuptools; } > constraints.txt
+
+clean: ## take the demo's hosts down and remove all that was made in this folder
+	@if [ -x .venv/bin/failoverctl ]; then .venv/bin/failoverctl lab down; fi
+	rm -rf .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .venv demo dist
