@@ -6,6 +6,7 @@ itself, so that a plan cannot describe another runbook than the one that is run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +21,9 @@ from failoverctl.runs import Figures, History
 from failoverctl.transcript import split_name
 
 COLLECTION = "hosting.failover"
+
+#: How a play names a group whose name is a parameter.
+_PARAMETER = re.compile(r"\{\{\s*failover_group_\w+\s*\|\s*default\('(\w+)'\)\s*\}\}")
 
 
 class Danger(Enum):
@@ -148,8 +152,13 @@ def _plays(path: Path) -> list[Phase]:
             found += _plays(path.parent / (name if name.endswith(".yml") else f"{name}.yml"))
         elif play.get("name"):
             phase, title = split_name(str(play["name"]))
-            found.append(Phase(phase, title, str(play.get("hosts", ""))))
+            found.append(Phase(phase, title, _groups(str(play.get("hosts", "")))))
     return found
+
+
+def _groups(pattern: str) -> str:
+    """Return the hosts of a play with the default names of groups that are parameters."""
+    return ", ".join(_PARAMETER.sub(r"\1", pattern).split(":")).strip()
 
 
 def _figures(figures: Figures | None) -> dict[str, Any] | None:

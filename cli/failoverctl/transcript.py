@@ -62,6 +62,7 @@ class Transcript:
         self._play: tuple[str, str] | None = None
         self._play_began = 0.0
         self._outcomes: dict[str, str] = {}
+        self._worked = False
         self._answers = _Answers()
         self._recap: runner.Recap | None = None
         self._errors: list[str] = []
@@ -137,6 +138,7 @@ class Transcript:
             message = message_of(event.result)
         if not event.ignored:
             self._outcomes[event.host] = event.outcome
+            self._worked = self._worked or event.outcome != "skipped"
             if event.outcome == "failed":
                 self._failed.append(f"{event.host}: {event.name}: {message}")
             elif event.outcome == "unreachable":
@@ -166,7 +168,7 @@ class Transcript:
             outcome=self._play_outcome(),
             seconds=round(self._clock() - self._play_began, 3),
         )
-        self._outcomes = {}
+        self._outcomes, self._worked = {}, False
 
     def _play_outcome(self) -> str:
         """The outcome of the play that ends.
@@ -181,9 +183,7 @@ class Transcript:
             failed = {host for host in self._outcomes if host in counted}
         if failed:
             return "failed"
-        if all(outcome == "skipped" for outcome in self._outcomes.values()):
-            return "skipped"
-        return "ok"
+        return "ok" if self._worked else "skipped"
 
 
 #: What ansible-core says, in lower case, when not the hosts but the configuration is at fault.

@@ -146,6 +146,13 @@ def test_a_failure_that_is_the_last_word_of_its_host_fails_the_phase() -> None:
     assert [record.outcome for record in records if isinstance(record, PhaseFinished)] == ["failed"]
 
 
+def test_a_phase_whose_last_task_was_skipped_was_not_skipped() -> None:
+    play = runner.PlayStarted("Act: do it")
+    events: list[Event] = [play, ended_task({}, "changed"), ended_task({}, "skipped")]
+    records, _, _ = follow(events, Ended(0, False, False))
+    assert [record.outcome for record in records if isinstance(record, PhaseFinished)] == ["ok"]
+
+
 def test_the_recap_knows_what_was_rescued() -> None:
     play = runner.PlayStarted("Act: do it")
     recap = Recap(failures={}, unreachable={}, rescued={"www1": 1})

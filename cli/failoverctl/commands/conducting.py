@@ -159,7 +159,7 @@ def last_words(outcome: Outcome, as_json: bool) -> None:
     from failoverctl.report import summary_lines, write_report
 
     result = outcome.result
-    write_report(outcome.folder.path)
+    report = write_report(outcome.folder.path)
     if as_json:
         from failoverctl.render.json import document
 
@@ -168,6 +168,8 @@ def last_words(outcome: Outcome, as_json: bool) -> None:
         explain(result)
         for line in summary_lines(result):
             out(line)
+    if result["probe"] is not None:
+        talk(f"Report: {report}")
     talk(f"Run:  {outcome.folder.path}")
     for command in result["next"][:1]:
         talk(f"Next: {command}")

@@ -40,7 +40,7 @@ def list_(ctx: click.Context, limit: int, as_json: bool) -> None:
     if as_json:
         from failoverctl.render.json import document
 
-        keys = ("run_id", "runbook", "estate", "started_at", "verdict", "seconds", "path")
+        keys = ("run_id", "runbook", "estate", "started_at", "verdict", "seconds", "paused_seconds", "path")
         listed = [{key: row[key] for key in keys} for row in rows]
         out(document({"schema": 1, "runs": listed}))
     elif rows:
@@ -149,34 +149,33 @@ def _print_frame(app: App, folder: RunFolder) -> None:
 
 
 def _row(run: RunFolder) -> dict[str, Any]:
-    from failoverctl.render.table import short
     from failoverctl.runs import paused_seconds
 
-    result, request = run.result(), run.request()
+    result = run.result()
     probe = result.get("probe")
     writes = probe.get("writes") if isinstance(probe, dict) else None
-    outage = paused_seconds(writes) if isinstance(writes, dict) else None
-    started = run.started_at
     return {
         "run_id": run.run_id,
         "runbook": run.runbook,
-        "estate": request.get("estate"),
-        "started_at": started.isoformat(),
-        "started_local": f"{started.astimezone():%Y-%m-%d %H:%M:%S}",
-        "age": age((datetime.now(UTC) - started).total_seconds()),
+        "estate": run.request().get("estate"),
+        "started_at": run.started_at.isoformat(),
+        "started": when(run.started_at, datetime.now(UTC)),
         "verdict": run.verdict(),
         "seconds": result.get("seconds"),
-        "measured": short(outage) if outage is not None else "",
+        "paused_seconds": paused_seconds(writes) if isinstance(writes, dict) else None,
         "path": str(run.path),
     }
 
 
-def age(seconds: float) -> str:
-    """Return how long ago something was, in its largest unit."""
+def when(moment: datetime, now: datetime) -> str:
+    """Return a moment in local time and how long ago it was, in its largest unit."""
+    local = moment.astimezone()
+    clock = f"{local:%H:%M}" if local.date() == now.astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
+    seconds = max(0.0, (now - moment).total_seconds())
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
-            return f"{seconds // size:.0f} {unit} ago"
-    return f"{max(0.0, seconds):.0f} s ago"
+            return f"{clock}, {seconds // size:.0f} {unit} ago"
+    return f"{clock}, {seconds:.0f} s ago"
 
 
 def _unfinished(folder: RunFolder) -> dict[str, Any]:

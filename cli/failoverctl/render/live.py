@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from failoverctl.journal import HostCell, PhaseState, Record, RunState
+from failoverctl.journal import PhaseState, Record, RunState
 from failoverctl.render.terminal import console
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def frame(state: RunState, seconds: float) -> RenderableType:
         if phase.outcome == "running" and state.finished:
             symbol, word, style = "✗", "not finished", "red"
         age = phase.seconds if phase.seconds is not None else max(0.0, seconds - phase.started)
-        shown = word if phase.outcome in ("skipped", "failed") else _cells(phase)
+        shown = word if phase.outcome == "skipped" or not phase.hosts else _cells(phase)
         grid.add_row(
             Text(symbol, style=style),
             Text(phase.phase, style="bold"),
@@ -70,10 +70,17 @@ def frame(state: RunState, seconds: float) -> RenderableType:
         grid.add_row(*(Text(text, style=style) for text in (symbol, name, title, "", word)))
     parts: list[RenderableType] = [_header(state, seconds), grid]
     if state.steps:
-        parts.append(Text("  " + steps_line(state), style="bright_black"))
-    parts += [Text(f"  {line}", style="red") for line in failure_lines(state)]
-    parts += [Text(f"  {note}", style="yellow") for note in state.notes]
+        parts.append(_indented(steps_line(state), "bright_black"))
+    parts += [_indented(line, "red") for line in failure_lines(state)]
+    parts += [_indented(note, "yellow") for note in state.notes]
     return Group(*parts)
+
+
+def _indented(text: str, style: str) -> RenderableType:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(text, style=style), (0, 0, 0, 2))
 
 
 def pending(state: RunState) -> list[tuple[str, str]]:
@@ -118,19 +125,23 @@ def _header(state: RunState, seconds: float) -> Text:
 
 
 def _cells(phase: PhaseState) -> Text:
+    """Host by host while the phase runs; after it, those that failed, or how much was changed."""
     from rich.text import Text
 
     text = Text()
-    for host, cell in phase.hosts.items():
+    shown = phase.hosts
+    if phase.outcome != "running":
+        lost = {host: cell for host, cell in shown.items() if cell.outcome in ("failed", "unreachable")}
+        if not lost:
+            changed = sum(cell.changed for cell in shown.values())
+            hosts = "1 host" if len(shown) == 1 else f"{len(shown)} hosts"
+            word = f"{changed} changed" if changed else "ok"
+            return text.append(word, style=OUTCOMES["changed" if changed else "ok"][2]).append(f" on {hosts}")
+        shown = lost
+    for host, cell in shown.items():
         _, word, style = OUTCOMES.get(cell.outcome, OUTCOMES["pending"])
-        text.append(f"{host} ")
-        text.append(_count(cell) or word, style=style)
-        text.append("  ")
+        text.append(f"{host} ").append(word, style=style).append("  ")
     return text
-
-
-def _count(cell: HostCell) -> str:
-    return f"{cell.changed} changed" if cell.outcome == "changed" else ""
 
 
 class LiveView:

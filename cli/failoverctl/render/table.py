@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 NOTHING = "-"
 
+#: Columns of prose; all others keep their words together.
+_WRAPPED = ("WHAT", "HOSTS")
+
 _STYLES = {
     "healthy": "green",
     "degraded": "yellow",
@@ -35,10 +38,13 @@ def columns(head: Sequence[str], rows: Iterable[Sequence[str | Text]], *, colour
     from rich.table import Table
     from rich.text import Text
 
+    body = list(rows)
     table = Table(box=None, padding=(0, 2, 0, 1), header_style="bold", show_edge=False)
     for title in head:
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
-    for row in rows:
+        # What stands first is what one types next: it is never cut.
+        longest = max((len(row[0]) for row in body), default=0) if title == head[0] else None
+        table.add_column(title, no_wrap=title not in _WRAPPED, overflow="ellipsis", min_width=longest)
+    for row in body:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return to_text(table, colour=colour, width=width)
 
@@ -141,21 +147,29 @@ def _sync(host: str, sync: object) -> str:
     return "member" if host in (sync.get("members") or ()) else "not a member"
 
 
-def runs(rows: Iterable[Mapping[str, Any]], *, colour: bool, width: int) -> str:
-    """Return a line for each run: id, when, verdict, how long, what was measured."""
+def runs(rows: Sequence[Mapping[str, Any]], *, colour: bool, width: int) -> str:
+    """Return a line for each run: id, when, verdict, how long, how long writes were paused.
+
+    The estate is named when there is more than one.
+    """
     from rich.text import Text
 
-    body = [
-        (
+    head = ["RUN", "STARTED", "VERDICT", "TOOK", "PAUSED"]
+    body: list[list[str | Text]] = [
+        [
             str(row["run_id"]),
-            f"{row['started_local']} ({row['age']})",
+            str(row["started"]),
             Text(str(row["verdict"]), style=_STYLES.get(str(row["verdict"]), "red")),
             duration(row["seconds"]) if isinstance(row["seconds"], int | float) else NOTHING,
-            str(row["measured"] or NOTHING),
-        )
+            short(row["paused_seconds"]) if row["paused_seconds"] is not None else NOTHING,
+        ]
         for row in rows
     ]
-    return columns(["RUN", "STARTED", "VERDICT", "TOOK", "WRITES PAUSED"], body, colour=colour, width=width)
+    if len({row["estate"] for row in rows}) > 1:
+        head.insert(1, "ESTATE")
+        for line, row in zip(body, rows, strict=True):
+            line.insert(1, str(row["estate"] or NOTHING))
+    return columns(head, body, colour=colour, width=width)
 
 
 def plan(found: Plan, *, colour: bool, width: int) -> str:
@@ -168,7 +182,7 @@ def plan(found: Plan, *, colour: bool, width: int) -> str:
     if past.lost_writes is not None and past.writes_outage is not None:
         lost = (
             f"{past.lost_writes} of {past.acknowledged_writes} acknowledged writes "
-            f"in {past.writes_outage.count} measured runs"
+            f"in {past.writes_outage.count} measured {'run' if past.writes_outage.count == 1 else 'runs'}"
         )
     return "\n".join(
         [
@@ -187,8 +201,9 @@ def predicted(figures: Figures | None, otherwise: str = "no earlier run") -> str
     """Return median, worst and number of earlier runs, or what to say without one."""
     if figures is None:
         return otherwise
-    count = "1 earlier run" if figures.count == 1 else f"{figures.count} earlier runs"
-    return f"median {short(figures.median)}, worst {short(figures.worst)} of {count}"
+    if figures.count == 1:
+        return f"{short(figures.median)} in the one earlier run"
+    return f"median {short(figures.median)}, worst {short(figures.worst)} of {figures.count} earlier runs"
 
 
 def short(seconds: float) -> str:

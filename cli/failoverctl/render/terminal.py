@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-#: Text that is piped has no width of its own.
-PLAIN_WIDTH = 100
+#: Text that is piped has no width of its own: wide enough that no table is cut.
+PLAIN_WIDTH = 160
 
 
 def colour_wanted(stream: TextIO, environ: Mapping[str, str], *, refused: bool = False) -> bool:

@@ -1,0 +1,120 @@
+"""Judging an estate from what its agents say."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from failoverctl.errors import ExitCode
+from failoverctl.estate import Estate, Host, Vip
+from failoverctl.health import HostReport, as_dict, judge, suggestions
+
+ESTATE = Estate(
+    name="dev",
+    profile="lan",
+    hosts=tuple(Host(name, (), name, "", {}, False) for name in ("www1", "www2", "witness")),
+    groups={"web": ("www1", "www2"), "database": ("www1", "www2"), "witness": ("witness",)},
+    vips=(Vip("site", "198.51.100.74", "primary"),),
+    objectives={},
+    domains=(),
+)
+
+
+@pytest.fixture
+def answers(fixtures: Path) -> dict[str, Any]:
+    """What two real agents said: www2 is primary, www1 its replica."""
+    found: dict[str, Any] = json.loads((fixtures / "status.json").read_text())
+    return copy.deepcopy(found)
+
+
+def reports(answers: dict[str, Any]) -> list[HostReport]:
+    return [HostReport(name, status=answers[name]) for name in ("www1", "www2")]
+
+
+def codes(found: list[HostReport]) -> set[str]:
+    return {trouble.code for trouble in judge(ESTATE, found).troubles}
+
+
+def test_two_healthy_agents(answers: dict[str, Any]) -> None:
+    health = judge(ESTATE, reports(answers))
+    assert (health.verdict, health.primary, health.troubles) == ("healthy", "www2", ())
+    assert health.exit_code is ExitCode.OK
+    assert health.term == answers["www2"]["term"]
+    assert suggestions(ESTATE, health) == ["switchover --to www1"]
+
+
+def test_nobody_answers() -> None:
+    silent = [HostReport(name, error="timed out", reached=False) for name in ("www1", "www2")]
+    health = judge(ESTATE, silent)
+    assert (health.verdict, health.exit_code) == ("unreachable", ExitCode.UNREACHABLE)
+    assert suggestions(ESTATE, health) == ["doctor"]
+
+
+def test_one_host_does_not_answer(answers: dict[str, Any]) -> None:
+    found = [HostReport("www1", error="timed out", reached=False), HostReport("www2", status=answers["www2"])]
+    health = judge(ESTATE, found)
+    assert (health.verdict, health.exit_code) == ("degraded", ExitCode.DEGRADED)
+    assert [trouble.code for trouble in health.troubles] == ["host_unreachable"]
+
+
+def test_before_setup() -> None:
+    health = judge(ESTATE, [HostReport(name, error="it is not installed") for name in ("www1", "www2")])
+    assert health.verdict == "degraded"
+    assert suggestions(ESTATE, health) == ["setup"]
+
+
+@pytest.mark.parametrize(
+    ("host", "change", "code"),
+    [
+        ("www2", {"role": "fenced"}, "no_primary"),
+        ("www1", {"role": "primary"}, "two_primaries"),
+        ("www1", {"role": "starting"}, "not_replica"),
+        ("www2", {"database": {"read_only": True}}, "read_only"),
+        ("www1", {"database": {"io_running": False, "error": "1045"}}, "replication_stopped"),
+        ("www1", {"database": {"sql_running": None}}, "replication_stopped"),
+        ("www2", {"sync": {"mode": "degraded"}}, "sync_degraded"),
+        ("www1", {"sync": {"members": []}}, "not_in_sync_set"),
+        ("www2", {"vips": {"site": {"held": False}}}, "vip_astray"),
+        ("www1", {"vips": {"site": {"held": True}}}, "vip_twice"),
+        ("www1", {"etcd": {"reachable": False}}, "etcd_unreachable"),
+        ("www1", {"etcd": {"healthy": 2, "unhealthy": ["witness"]}}, "etcd_member"),
+        ("www1", {"problems": [{"code": "disk_short", "message": "1 MB left"}]}, "disk_short"),
+    ],
+)
+def test_each_trouble_degrades(answers: dict[str, Any], host: str, change: dict[str, Any], code: str) -> None:
+    for key, value in change.items():
+        if isinstance(value, dict) and key != "vips":
+            value = {**answers[host][key], **value}
+        answers[host][key] = value
+    found = reports(answers)
+    assert code in codes(found)
+    assert judge(ESTATE, found).exit_code is ExitCode.DEGRADED
+
+
+def test_of_two_primaries_the_one_with_the_higher_term_counts(answers: dict[str, Any]) -> None:
+    answers["www1"].update(role="primary", term=answers["www2"]["term"] + 1)
+    assert judge(ESTATE, reports(answers)).primary == "www1"
+
+
+def test_an_agent_of_another_version_does_not_break_the_judge() -> None:
+    odd = [HostReport("www1", status={"role": "primary"}), HostReport("www2", status={"problems": [1, None]})]
+    assert judge(ESTATE, odd).verdict == "degraded"
+
+
+def test_a_lock_is_no_trouble_but_comes_first(answers: dict[str, Any]) -> None:
+    answers["www1"]["lock"] = {"owner": "anna", "run_id": "x"}
+    health = judge(ESTATE, reports(answers))
+    assert health.verdict == "healthy"
+    assert suggestions(ESTATE, health) == ["lock status"]
+
+
+def test_the_document_has_the_same_keys_whatever_is_the_case(answers: dict[str, Any]) -> None:
+    well = as_dict(ESTATE, judge(ESTATE, reports(answers)), "now", ["a"])
+    ill = as_dict(ESTATE, judge(ESTATE, [HostReport("www1", error="x", reached=False)]), "now", [])
+    assert well.keys() == ill.keys()
+    assert {tuple(host) for host in well["hosts"]} == {tuple(host) for host in ill["hosts"]}
+    assert well["schema"] == 1
+    assert [host["asked"] for host in well["hosts"]] == [True, True, False]
