@@ -92,6 +92,7 @@ class Agent:
         self._detached_since: dict[str, float] = {}
         self._last_words: tuple[str, ...] = ()
         self._published: tuple[int, str] = (0, "")
+        self._followers_run: bool | None = None
         self._events_marker = Path(config.runtime_directory) / "events-were-on"
 
     # ------------------------------------------------------------------------------------------------ the loop
@@ -116,6 +117,7 @@ class Agent:
             if actions and not all(isinstance(action, Hold) for action in actions):
                 self._seen = self.database.observe()
             self._publish(view)
+            self._align_followers()
 
     def look(self) -> View:
         """Read everything the rules want to know."""
@@ -234,10 +236,8 @@ class Agent:
                 self._record(action, view)
             case OpenGate():
                 self.host.open_gate()
-                self.host.start_followers()
             case CloseGate():
                 self.host.close_gate()
-                self.host.stop_followers()
             case _:
                 raise NotImplementedError(type(action).__name__)
 
@@ -249,6 +249,21 @@ class Agent:
             self.may_be_writable = False
             self.host.close_gate()
         self.host.stop_followers()
+
+    def _align_followers(self) -> None:
+        """Let the units that run on the primary only run where the primary is; after an error, try again."""
+        wanted = self._role == "primary" and self.host.gate_open
+        if wanted == self._followers_run:
+            return
+        try:
+            if wanted:
+                self.host.start_followers()
+            else:
+                self.host.stop_followers()
+        except HostError as error:
+            _log.error("what follows the primary: %s", error)
+            return
+        self._followers_run = wanted
 
     def _acquire(self, view: View) -> None:
         stored = view.stored
@@ -394,9 +409,9 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """Everything about this host and what it knows of the estate; fields as in ``docs/reference/agent.md``."""
         now = self.host.now()
-        stored, database = self._stored, self._seen
+        stored, health = self._ask_etcd()
+        database = self._seen
         replication = database.replication
-        health = self._etcd_health()
         vips = self.host.held()
         return {
             "schema": 1,
@@ -452,10 +467,15 @@ class Agent:
             "at": utc(),
         }
 
-    def _etcd_health(self) -> dict[str, bool]:
+    def _ask_etcd(self) -> tuple[Stored | None, dict[str, bool]]:
+        """The estate's keys as they are now, and which endpoints answer."""
         client = self.store.clone()
         try:
-            return client.healthy()
+            health = client.healthy()
+            return client.read() if any(health.values()) else None, health
+        except EtcdError as error:
+            _log.warning("etcd: %s", error)
+            return None, health
         finally:
             client.close()
 
