@@ -290,13 +290,16 @@ class ProbeResult:
         """Return what ``result.json`` has under ``probe``."""
         writes: dict[str, Any] | None = None
         if self.writes is not None:
+            # Null, not zero, where no host could be read: nothing is known about the rows then.
+            read = any(node.read for node in self.nodes)
+            rows = self.on_primary
             writes = {
                 **self.writes.as_dict(),
-                "lost": len(self.on_primary.lost),
-                "recovered": len(self.on_primary.recovered),
-                "unexpected": len(self.on_primary.unexpected),
-                "duplicates": self.on_primary.duplicates,
-                "rpo_seconds": round(self.rpo_seconds, 4),
+                "lost": len(rows.lost) if read else None,
+                "recovered": len(rows.recovered) if read else None,
+                "unexpected": len(rows.unexpected) if read else None,
+                "duplicates": rows.duplicates if read else None,
+                "rpo_seconds": round(self.rpo_seconds, 4) if read else None,
             }
         return {
             "verdict": self.verdict,
@@ -736,18 +739,22 @@ def _row_doubts(history: History, nodes: Sequence[NodeCheck], primary: str | Non
     return reasons
 
 
+_WORDS: Mapping[str, str] = {"writes": "writes", "http": "HTTP requests"}
+
+
 def _judge_times(name: str, availability: Availability, objectives: Objectives) -> tuple[list[str], list[str]]:
     """Return what fails the run, and what leaves it undecided, about times."""
     failures: list[str] = []
     doubts: list[str] = []
+    what = _WORDS[name]
     for outage in availability.outages:
         if outage.end is None:
-            failures.append(f"{name} did not come back before the end of the measurement")
+            failures.append(f"{what} did not come back before the end of the measurement")
         elif not outage.confirmed:
-            doubts.append(f"the measurement ended too soon after the last outage of {name}")
+            doubts.append(f"the measurement ended too soon after the last outage of {what}")
     limit = objectives.rto_seconds
     if limit is not None and availability.paused_seconds > limit:
-        failures.append(f"{name} not served for {availability.paused_seconds:.2f} s (objective {limit:g} s)")
+        failures.append(f"{what} not served for {availability.paused_seconds:.2f} s (objective {limit:g} s)")
     if name == "writes" and availability.hung and not objectives.hung_allowed:
         failures.append(f"{availability.hung} writes got no answer until the time-out")
     return failures, doubts
@@ -755,15 +762,14 @@ def _judge_times(name: str, availability: Availability, objectives: Objectives) 
 
 def _judge_amount(name: str, availability: Availability, ops: Sequence[Op], meta: Meta) -> list[str]:
     if availability.acknowledged < MIN_ACKNOWLEDGED:
-        return [
-            f"only {availability.acknowledged} {name} were acknowledged, fewer than {MIN_ACKNOWLEDGED} prove nothing"
-        ]
+        number = f"{availability.acknowledged} {_WORDS[name]}"
+        return [f"only {number} were acknowledged, fewer than {MIN_ACKNOWLEDGED} prove nothing"]
     kind = "write" if name == "writes" else "http"
     first = sorted((op for op in ops if op.kind == kind), key=_by_intended)
     first = first[: GOOD_RUN * (max(1, meta.writers) if kind == "write" else 1)]
     bad = sum(1 for op in first if not is_good(op, meta.good_ms / 1000.0))
     if bad > BASELINE_BAD_SHARE * len(first):
-        return [f"no good baseline: {bad} of the first {len(first)} {name} were bad"]
+        return [f"no good baseline: {bad} of the first {len(first)} {_WORDS[name]} were bad"]
     return []
 
 

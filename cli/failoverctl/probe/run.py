@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.metadata
 import os
 import resource
 import threading
@@ -21,6 +20,7 @@ from failoverctl.probe.loop import STACK_BYTES, Plan, Stream, stagger
 from failoverctl.probe.model import SCHEMA, Meta, Target
 from failoverctl.probe.record import Recorder, Tally, wall_minus_monotonic, write_json
 from failoverctl.probe.sampler import Sampler
+from failoverctl.version import version
 
 _NICE = -10
 # The plan begins a little in the future, so that its first operations are not late already.
@@ -57,7 +57,7 @@ def run_probe(
     offset = wall_minus_monotonic()
     meta = Meta(
         run_id=target.run_id,
-        version=_version(),
+        version=version(),
         started_at=_iso(zero + offset),
         monotonic_zero=zero,
         rate_hz=target.rate_hz,
@@ -212,13 +212,6 @@ def _raise_priority() -> int:
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     return os.getpriority(os.PRIO_PROCESS, 0)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("failoverctl")
-    except importlib.metadata.PackageNotFoundError:
-        return "source tree"
 
 
 def _iso(wall_seconds: float) -> str:

@@ -17,7 +17,7 @@ from failoverctl.probe.checker import (
     spans,
 )
 from failoverctl.probe.model import Meta, NodeRead, Op, Outcome, Row, Sample
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 RATE = 20.0
@@ -78,6 +78,7 @@ def some_keys(history: History) -> st.SearchStrategy[set[tuple[int, int]]]:
     return st.sets(st.sampled_from(keys), min_size=1, max_size=10)
 
 
+@settings(deadline=None)
 @given(good_histories())
 def test_an_undisturbed_history_passes(history: History) -> None:
     result = check(history, Objectives(rto_seconds=0.2, rpo_seconds=0.0))
@@ -89,6 +90,7 @@ def test_an_undisturbed_history_passes(history: History) -> None:
     assert [measured.met for measured in result.objectives] == [True, True]
 
 
+@settings(deadline=None)
 @given(good_histories(), st.data())
 def test_lost_rows_are_found_and_fail(history: History, data: st.DataObject) -> None:
     keys = data.draw(some_keys(history))
@@ -100,6 +102,7 @@ def test_lost_rows_are_found_and_fail(history: History, data: st.DataObject) -> 
     assert result.rpo_seconds > 0
 
 
+@settings(deadline=None)
 @given(good_histories(), st.data())
 def test_duplicates_are_found_and_fail(history: History, data: st.DataObject) -> None:
     keys = data.draw(some_keys(history))
@@ -110,6 +113,7 @@ def test_duplicates_are_found_and_fail(history: History, data: st.DataObject) ->
     assert not result.on_primary.lost
 
 
+@settings(deadline=None)
 @given(good_histories(), st.sets(st.tuples(st.integers(0, 9), st.integers(1000, 2000)), min_size=1))
 def test_phantoms_are_found_and_fail(history: History, keys: set[tuple[int, int]]) -> None:
     phantoms = tuple(Row(stream, seq, "www1") for stream, seq in sorted(keys))
@@ -118,6 +122,7 @@ def test_phantoms_are_found_and_fail(history: History, keys: set[tuple[int, int]
     assert result.on_primary.unexpected == keys
 
 
+@settings(deadline=None)
 @given(good_histories(), st.data())
 def test_a_row_of_a_refused_write_is_unexpected(history: History, data: st.DataObject) -> None:
     keys = data.draw(some_keys(history))
@@ -127,6 +132,7 @@ def test_a_row_of_a_refused_write_is_unexpected(history: History, data: st.DataO
     assert result.on_primary.unexpected == keys
 
 
+@settings(deadline=None)
 @given(good_histories(), st.data())
 def test_unknown_outcomes_are_neither_lost_nor_unexpected(history: History, data: st.DataObject) -> None:
     unknown = data.draw(some_keys(history))
@@ -143,6 +149,7 @@ def test_unknown_outcomes_are_neither_lost_nor_unexpected(history: History, data
     assert result.verdict != "fail" or "did not come back" in result.reasons[0]
 
 
+@settings(deadline=None)
 @given(good_histories(), st.data())
 def test_rows_missing_on_a_replica_only_fail_without_counting_as_lost(history: History, data: st.DataObject) -> None:
     keys = data.draw(some_keys(history))
@@ -156,6 +163,7 @@ def test_rows_missing_on_a_replica_only_fail_without_counting_as_lost(history: H
     assert f"www2 lacks {len(keys)}" in result.reasons[0]
 
 
+@settings(deadline=None)
 @given(good_histories(), st.data())
 def test_an_unknown_write_that_only_an_old_primary_holds_leaves_a_doubt(history: History, data: st.DataObject) -> None:
     keys = data.draw(some_keys(history))
@@ -168,6 +176,7 @@ def test_an_unknown_write_that_only_an_old_primary_holds_leaves_a_doubt(history:
         assert result.verdict != "pass"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(0, GOOD_RUN - 1))
 def test_an_idle_probe_is_unknown(writers: int, acknowledged: int) -> None:
     ops = [make_op(0, seq, writers) for seq in range(acknowledged)]
@@ -176,6 +185,7 @@ def test_an_idle_probe_is_unknown(writers: int, acknowledged: int) -> None:
     assert any("prove nothing" in reason for reason in result.reasons)
 
 
+@settings(deadline=None)
 @given(good_histories(), st.data(), st.floats(0.201, 0.9))
 def test_a_stalled_prober_is_unknown_even_with_an_objective_missed(
     history: History, data: st.DataObject, late: float
@@ -193,6 +203,7 @@ def test_a_stalled_prober_is_unknown_even_with_an_objective_missed(
     assert all(measured.met is None for measured in result.objectives)
 
 
+@settings(deadline=None)
 @given(good_histories(), st.data())
 def test_operations_the_prober_did_not_send_make_it_unknown_and_no_outage(
     history: History, data: st.DataObject
@@ -207,6 +218,7 @@ def test_operations_the_prober_did_not_send_make_it_unknown_and_no_outage(
     assert result.writes.skipped == len(keys)
 
 
+@settings(deadline=None)
 @given(good_histories())
 def test_loss_fails_even_when_the_prober_stalled(history: History) -> None:
     stalled = change_ops(history, lambda op: replace(op, sent=op.intended + 0.5, done=op.intended + 0.6))
@@ -258,6 +270,7 @@ def test_the_primary_lost_rows_count_even_if_a_replica_has_them() -> None:
     assert result.on_primary.lost == {(0, 58), (0, 59)}
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 4),
     st.integers(25, 60),
@@ -360,6 +373,7 @@ def test_a_switchover_and_a_return_in_new_terms_have_one_writer() -> None:
     assert find_two_writers(switched(40, 80), samples) == ((), (), ())
 
 
+@settings(deadline=None)
 @given(st.integers(10, 50), st.integers(1, 40))
 def test_writers_that_alternate_within_a_term_are_two_writers(at: int, length: int) -> None:
     samples = [make_sample("www1", t / 10) for t in range(60)]
@@ -373,6 +387,7 @@ def test_writers_that_alternate_without_samples_are_a_doubt() -> None:
     assert "no term was sampled" in result.reasons[0]
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 4.0), st.floats(0.3, 2.0))
 def test_two_hosts_writable_at_once_that_both_acknowledge_fail(start: float, length: float) -> None:
     ops = [
@@ -434,6 +449,7 @@ def test_hosts_are_equal_up_to_the_first_dot() -> None:
     assert not same_host(None, None)
 
 
+@settings(deadline=None)
 @given(good_histories())
 def test_result_keys_do_not_depend_on_the_data(history: History) -> None:
     empty = check(make_history([])).as_dict()
