@@ -93,6 +93,7 @@ class Agent:
         self._last_words: tuple[str, ...] = ()
         self._published: tuple[int, str] = (0, "")
         self._followers_run: bool | None = None
+        self._events_term = 0
         self._events_marker = Path(config.runtime_directory) / "events-were-on"
 
     # ------------------------------------------------------------------------------------------------ the loop
@@ -118,6 +119,7 @@ class Agent:
                 self._seen = self.database.observe()
             self._publish(view)
             self._align_followers()
+            self._align_events()
 
     def look(self) -> View:
         """Read everything the rules want to know."""
@@ -178,8 +180,11 @@ class Agent:
         return dataclasses.replace(database, starting=state not in {"inactive", "failed"})
 
     def _note_attached(self, database: Database, now: float) -> None:
+        # A replica that is connected but acknowledges nothing is as good as gone: nobody may wait for it for ever.
+        silent = database.semi_sync_primary and database.semi_sync_clients == 0
+        attached = () if silent else database.attached
         for name in self.config.peers:
-            if not database.running or database.read_only or name in database.attached:
+            if not database.running or database.read_only or name in attached:
                 self._detached_since.pop(name, None)
             else:
                 self._detached_since.setdefault(name, now)
@@ -249,6 +254,21 @@ class Agent:
             self.may_be_writable = False
             self.host.close_gate()
         self.host.stop_followers()
+
+    def _align_events(self) -> None:
+        """Once a term, let the events run here that replication had left disabled on this host."""
+        term = self._stored.term.term if self._stored and self._stored.term else 0
+        if self._role != "primary" or self._events_term == term:
+            return
+        try:
+            with self._connection(5.0) as connection:
+                count = self.database.enable_events(connection)
+        except DatabaseError as error:
+            _log.warning("events: %s", error)
+            return
+        self._events_term = term
+        if count:
+            _log.info("enabled %d events that now run here", count)
 
     def _align_followers(self) -> None:
         """Let the units that run on the primary only run where the primary is; after an error, try again."""

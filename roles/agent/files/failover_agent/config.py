@@ -49,6 +49,7 @@ class Config:
     peer_port: int = 8011
     database_port: int = 3306
     database_socket: str = "/run/mysqld/mysqld.sock"
+    database_pid_file: str = "/run/mysqld/mysqld.pid"
     database_unit: str = "mariadb.service"
     database_directory: str = "/var/lib/mysql"
     replication_user: str = "failover_repl"

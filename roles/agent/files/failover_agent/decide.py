@@ -211,6 +211,11 @@ def _as_replica(view: View, term: Term) -> tuple[Action, ...]:
         return (*closed, Attach(f"follow {term.primary}, term {term.term}", primary=term.primary))
     if replication.error:
         return (*closed, Hold(f"replication from {term.primary} stopped: {replication.error}"))
+    if not database.semi_sync_replica:
+        return (
+            *closed,
+            Attach(f"{term.primary} waits for acknowledgements that are switched off here", primary=term.primary),
+        )
     if not replication.sql_running or not (replication.io_running or replication.io_connecting):
         return (
             *closed,

@@ -1,0 +1,161 @@
+"""One estate on real hosts for all end-to-end tests, driven by the installed command as a user drives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from failoverctl.lab import Lab
+
+LAB = "ci"
+RELEASE = os.environ.get("FAILOVERCTL_E2E_RELEASE", "trixie")
+NETWORK = IPv4Network("198.51.100.192/26")
+DATA_HOSTS = ("www1", "www2")
+
+
+@dataclass
+class Estate:
+    """The lab and a folder with its inventory; the command runs there with runs of its own."""
+
+    lab: Lab
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "FAILOVERCTL_STATE_DIRECTORY": str(self.folder / "state"), "NO_COLOR": "1"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``failoverctl`` in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "failoverctl", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(
+        self, *arguments: str, exit_code: int | None = 0, timeout: float = 600.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``failoverctl`` and insist on its exit status (None: any)."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=timeout)
+        done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        if exit_code is not None:
+            assert done.returncode == exit_code, f"{' '.join(arguments)}: exit {done.returncode}\n{out}\n{err}"
+        return done
+
+    def last_run(self) -> dict[str, Any]:
+        """What ``runs show --last --json`` says."""
+        return dict(json.loads(self.run("runs", "show", "--last", "--json").stdout))
+
+    def agent(self, host: str) -> dict[str, Any] | None:
+        """The status that the agent of a host gives, None when it gives none."""
+        done = self.lab.exec(host, ["failover-agent", "ctl", "status"])
+        try:
+            return dict(json.loads(done.stdout)["estate"])
+        except (KeyError, ValueError):
+            return None
+
+    def role(self, host: str) -> str:
+        """The role that the agent of a host tells, empty when it tells nothing."""
+        return str((self.agent(host) or {"role": ""})["role"])
+
+    def told(self, host: str) -> dict[str, Any]:
+        """The status of an agent that has to answer."""
+        answer = self.agent(host)
+        assert answer is not None, f"the agent of {host} does not answer"
+        return answer
+
+    def sql(self, host: str, statement: str) -> str:
+        """Run a statement as root on a host and return what the client prints."""
+        return self.lab.exec(host, ["mariadb", "-N", "-B", "-e", statement], check=True).stdout.strip()
+
+    def settled(self) -> str | None:
+        """The primary, if the estate is whole: one writable primary with the address, one replica in a strict sync set."""
+        answers = [self.agent(host) for host in DATA_HOSTS]
+        known = [answer for answer in answers if answer is not None]
+        primaries = [answer for answer in known if answer["role"] == "primary"]
+        replicas = [answer for answer in known if answer["role"] == "replica"]
+        if len(primaries) != 1 or len(replicas) != 1:
+            return None
+        primary, replica = primaries[0], replicas[0]
+        whole = (
+            primary["vips"]["site"]["held"]
+            and not replica["vips"]["site"]["held"]
+            and replica["database"]["io_running"]
+            and replica["database"]["sql_running"]
+            and primary["term"] == replica["term"]
+            and primary["sync"]["mode"] == "strict"
+            and primary["sync"]["members"] == [replica["host"]]
+        )
+        return str(primary["host"]) if whole else None
+
+    def wait_settled(self, limit: float = 60.0) -> str:
+        """Wait until the estate is whole and return its primary."""
+        return str(wait_for(self.settled, limit, lambda: f"not settled: {[self.agent(host) for host in DATA_HOSTS]}"))
+
+
+def other(host: str) -> str:
+    """The other data host."""
+    return DATA_HOSTS[1 - DATA_HOSTS.index(host)]
+
+
+def wait_for(condition: Callable[[], Any], limit: float, say: Callable[[], str] = lambda: "it did not happen") -> Any:
+    """The first true value of ``condition`` within ``limit`` seconds; the test fails with ``say()`` otherwise."""
+    deadline = time.monotonic() + limit
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {limit:g} s {say()}")
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
+    """Four bare hosts and a folder with their inventory."""
+    lab = Lab.open(LAB)
+    lab.down()
+    try:
+        lab.up("small", release=RELEASE, network_=NETWORK)
+        folder = tmp_path_factory.mktemp("estate")
+        (folder / "hosts.yml").write_text(lab.inventory(), encoding="utf-8")
+        (folder / "failover.yml").write_text("inventory: hosts.yml\n", encoding="utf-8")
+        yield Estate(lab, folder)
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def served(bare: Estate) -> Estate:
+    """The hosts after ``failoverctl setup``."""
+    bare.run("setup", "--yes", timeout=900.0)
+    return bare
+
+
+@pytest.fixture
+def estate(served: Estate) -> Iterator[Estate]:
+    """The estate, whole before the test and made whole after it."""
+    served.wait_settled()
+    yield served
+    served.lab.heal()
+    for status in served.lab.status().hosts:
+        if status.state == "off":
+            served.lab.power_on(status.name)
+    served.run("lock", "release", "--yes", "--reason", "end of a test", exit_code=None)
+    served.wait_settled()

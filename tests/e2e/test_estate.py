@@ -1,0 +1,305 @@
+"""From bare hosts to a measured switchover, and what must be refused. Run in the order of the file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import DATA_HOSTS, Estate, other, wait_for
+
+pytestmark = pytest.mark.e2e
+
+
+def packages(estate: Estate) -> dict[str, str]:
+    return {
+        host: estate.lab.exec(host, ["dpkg-query", "-W"], check=True).stdout for host in ("www1", "www2", "witness")
+    }
+
+
+# ---------------------------------------------------------------------------------------------- setup
+
+
+def test_check_mode_on_bare_hosts_changes_nothing(bare: Estate) -> None:
+    before = packages(bare)
+    bare.run("setup", "--check", "--diff", "--yes")
+    assert packages(bare) == before
+    assert bare.lab.exec("www1", ["test", "-e", "/etc/failover-agent"]).returncode == 1
+    assert bare.last_run()["changed"] > 0
+
+
+def test_setup_makes_a_whole_estate(served: Estate) -> None:
+    assert served.wait_settled() == "www1"
+
+
+def test_second_setup_changes_nothing(estate: Estate) -> None:
+    estate.run("setup", "--yes")
+    assert estate.last_run()["changed"] == 0
+
+
+def test_check_mode_on_a_whole_estate_predicts_nothing(estate: Estate) -> None:
+    estate.run("setup", "--check", "--diff", "--yes")
+    assert estate.last_run()["changed"] == 0
+
+
+def test_status(estate: Estate) -> None:
+    status = json.loads(estate.run("status", "--json").stdout)
+    assert status["schema"] == 1
+    assert "www1" in estate.run("status").stdout
+
+
+# ---------------------------------------------------------------------------------------------- switchover
+
+
+def test_switchover_there_and_back_under_load(estate: Estate) -> None:
+    for _ in range(2):
+        before = estate.wait_settled()
+        estate.run("switchover", "--to", other(before), "--yes", "--measure")
+        run = estate.last_run()
+        assert run["verdict"] == "pass", run["reason"]
+        probe = run["probe"]
+        assert probe["writes"]["acknowledged"] > 100
+        assert (probe["writes"]["lost"], probe["writes"]["unexpected"], probe["writes"]["hung"]) == (0, 0, 0)
+        assert probe["writes"]["outage_seconds"] > 0.0, "a prober that saw nothing was not looking"
+        assert probe["http"]["acknowledged"] > 100
+        assert estate.wait_settled() == other(before)
+
+
+def test_switchover_by_plain_ansible(estate: Estate) -> None:
+    before = estate.wait_settled()
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "hosts.yml", "hosting.failover.switchover"],
+        cwd=estate.folder,
+        env=estate.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert estate.wait_settled() == other(before)
+
+
+def test_check_asks_every_gate_and_changes_nothing(estate: Estate) -> None:
+    before = estate.wait_settled()
+    term = estate.told(before)["term"]
+    estate.run("switchover", "--check", "--yes")
+    answer = estate.told(before)
+    assert (answer["role"], answer["term"], answer["lock"]) == ("primary", term, None)
+
+
+@contextlib.contextmanager
+def background_sql(estate: Estate, host: str, statement: str) -> Iterator[None]:
+    """Run a statement that takes long, and end it with the block."""
+    process = estate.lab.command(host, ["mariadb", "guestbook", "-e", statement])
+    running = subprocess.Popen(process, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        running.kill()
+        running.wait()
+        for identifier in estate.sql(
+            host,
+            "SELECT id FROM information_schema.processlist WHERE info LIKE '%SLEEP(90)%' AND id != CONNECTION_ID()",
+        ).split():
+            estate.lab.exec(host, ["mariadb", "-e", f"KILL {identifier}"])
+
+
+def refused(estate: Estate, code: str) -> None:
+    """A switchover is refused for this reason, and nothing happens."""
+    before = next(host for host in DATA_HOSTS if estate.role(host) == "primary")
+    done = estate.run("switchover", "--to", other(before), "--yes", "--no-measure", exit_code=3)
+    assert code in [refusal["code"] for refusal in estate.last_run()["refusals"]], done.stderr
+    assert estate.role(before) == "primary"
+    estate.sql(
+        before, "INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES (UUID(), 0, 0, 'refused')"
+    )
+
+
+def test_refused_long_transaction(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    statement = "BEGIN; INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES (UUID(), 1, 1, 'open'); SELECT SLEEP(90)"
+    with background_sql(estate, primary, statement):
+        time.sleep(6.0)
+        refused(estate, "long_transaction")
+
+
+def test_refused_schema_change(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    estate.sql(primary, "CREATE TABLE IF NOT EXISTS guestbook.slow(n INT)")
+    with background_sql(estate, primary, "CREATE TABLE slow_copy AS SELECT SLEEP(90) AS n"):
+        time.sleep(1.0)
+        refused(estate, "ddl_running")
+
+
+def test_refused_lagging_replica(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    with background_sql(estate, other(primary), "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(90)"):
+        time.sleep(1.0)
+        estate.sql(
+            primary, "INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES (UUID(), 2, 2, 'behind')"
+        )
+        refused(estate, "replica_lagging")
+
+
+def test_refused_broken_replication(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    replica = other(primary)
+    # A row that only the replica has, written past the binary log, breaks the same write on the primary.
+    row = "INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES ('broken', 3, 3, 'here')"
+    estate.sql(replica, f"SET sql_log_bin=0; {row}")
+    estate.sql(primary, row)
+    wait_for(
+        lambda: not (estate.agent(replica) or {"database": {"sql_running": True}})["database"]["sql_running"], 10.0
+    )
+    refused(estate, "replication_broken")
+    estate.sql(replica, "SET sql_log_bin=0; DELETE FROM failover_probe.writes WHERE run_id='broken'; START SLAVE")
+
+
+def test_refused_unknown_host_and_already_primary(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    estate.run("switchover", "--to", "www9", "--yes", "--no-measure", exit_code=3)
+    estate.run("switchover", "--to", primary, "--yes", "--no-measure", exit_code=3)
+    assert [refusal["code"] for refusal in estate.last_run()["refusals"]] == ["already_primary"]
+
+
+def test_refused_replica_outside_the_sync_set(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    estate.lab.power_off(other(primary))
+    wait_for(lambda: (estate.agent(primary) or {"sync": {"mode": ""}})["sync"]["mode"] == "degraded", 15.0)
+    estate.run("status", exit_code=5)
+    done = estate.run("switchover", "--yes", "--no-measure", exit_code=None)
+    assert done.returncode in {3, 4}, done.stderr
+
+
+def test_locked(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    request = ["owner=anna@elsewhere", "run_id=other-run", "runbook=setup", "ttl_seconds=60"]
+    estate.lab.exec(primary, ["failover-agent", "ctl", "lock_acquire", *request], check=True)
+    done = estate.run("switchover", "--yes", "--no-measure", exit_code=6)
+    assert "anna@elsewhere" in done.stderr
+    estate.run("setup", "--yes", exit_code=6)
+    assert "other-run" in estate.run("lock", "status").stdout
+    estate.run("lock", "release", "--yes", "--reason", "test")
+    estate.run("switchover", "--yes", "--no-measure")
+
+
+def test_refused_without_quorum_then_fenced_then_back(estate: Estate) -> None:
+    """Without a majority of etcd no primary is recorded; the lease ends, and the primary fences itself in time."""
+    primary = estate.wait_settled()
+    for host in (other(primary), "witness"):
+        estate.lab.exec(host, ["systemctl", "stop", "etcd"], check=True)
+    wait_for(lambda: estate.role(primary) == "fenced", 15.0)
+    refusal = estate.run("switchover", "--yes", "--no-measure", exit_code=None)
+    assert refusal.returncode == 3, refusal.stderr
+    for host in (other(primary), "witness"):
+        estate.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"], check=True)
+    assert estate.wait_settled() == primary
+
+
+def test_events_run_on_the_primary_only_and_follow_it(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    estate.sql(primary, "CREATE OR REPLACE TABLE guestbook.ticks(host VARCHAR(64), at TIMESTAMP(6) DEFAULT NOW(6))")
+    estate.sql(
+        primary,
+        "CREATE OR REPLACE EVENT guestbook.tick ON SCHEDULE EVERY 1 SECOND DO"
+        " INSERT INTO guestbook.ticks(host) VALUES (@@hostname)",
+    )
+    status = "SELECT status FROM information_schema.events WHERE event_name='tick'"
+    wait_for(lambda: estate.sql(other(primary), status) == "SLAVESIDE_DISABLED", 5.0)
+    estate.run("switchover", "--yes", "--no-measure")
+    assert estate.wait_settled() == other(primary)
+    wait_for(lambda: estate.sql(other(primary), status) == "ENABLED", 5.0)
+    wait_for(lambda: estate.sql(primary, status) == "SLAVESIDE_DISABLED", 5.0)
+    estate.sql(other(primary), "DROP EVENT guestbook.tick; DROP TABLE guestbook.ticks")
+
+
+def test_replica_that_stops_acknowledging_does_not_block(estate: Estate) -> None:
+    """Somebody switches semi-sync off on the replica: writes wait some seconds at most, and the agent puts it right."""
+    primary = estate.wait_settled()
+    estate.sql(other(primary), "SET GLOBAL rpl_semi_sync_slave_enabled=0; STOP SLAVE IO_THREAD; START SLAVE IO_THREAD")
+    insert = "INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES (UUID(), 4, 4, 'silent')"
+    started = time.monotonic()
+    estate.sql(primary, insert)
+    assert time.monotonic() - started < 15.0
+    assert estate.wait_settled(30.0) == primary
+
+
+# ---------------------------------------------------------------------------------------------- killed half-way
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_controller_killed(estate: Estate, seed: int) -> None:
+    """Whenever the controller dies, one host serves, and the next command says what to do."""
+    before = estate.wait_settled()
+    process = estate.start("switchover", "--to", other(before), "--yes", "--no-measure")
+    time.sleep(random.Random(seed).uniform(0.8, 4.5))
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    estate.wait_settled(30.0)
+    runs = estate.run("runs", "list").stdout
+    assert "switchover" in runs
+    estate.run("lock", "release", "--yes", "--reason", "the controller was killed", exit_code=None)
+    estate.run("switchover", "--yes", "--no-measure")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agent_killed_in_a_switchover(estate: Estate, seed: int) -> None:
+    """Whichever agent dies at whichever moment: one primary, the other its replica, without a person."""
+    chance = random.Random(seed)
+    before = estate.wait_settled()
+    command = ["failover-agent", "ctl", "switchover", f"run_id=killed-{seed}", f"to={other(before)}"]
+    thread = threading.Thread(target=estate.lab.exec, args=(before, command))
+    thread.start()
+    time.sleep(chance.uniform(0.12, 0.32))
+    victim = chance.choice([before, before, other(before)])
+    estate.lab.exec(victim, ["systemctl", "kill", "--signal=KILL", "failover-agent"])
+    thread.join()
+    estate.wait_settled(30.0)
+
+
+# ---------------------------------------------------------------------------------------------- the world breaks
+
+
+def test_primary_killed_comes_back_with_everything(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    rows = "SELECT COUNT(*) FROM failover_probe.writes"
+    before = estate.sql(primary, rows)
+    estate.lab.exec(primary, ["pkill", "-9", "mariadbd"])
+    assert estate.wait_settled(20.0) == primary
+    assert estate.sql(primary, rows) == before
+
+
+def test_primary_alone_in_the_dark_fences_itself(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    estate.lab.cut(primary)
+    wait_for(lambda: estate.role(primary) == "fenced", 10.0)
+    assert estate.role(other(primary)) == "replica"
+    estate.lab.heal()
+    assert estate.wait_settled(30.0) == primary
+
+
+def test_power_loss_of_the_primary_promotes_nobody(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    estate.lab.power_off(primary)
+    time.sleep(10.0)
+    answer = estate.told(other(primary))
+    assert (answer["role"], answer["leader"]) == ("replica", None)
+    estate.lab.power_on(primary)
+    assert estate.wait_settled(60.0) == primary
+
+
+def test_a_hand_start_of_the_database_is_refused(estate: Estate) -> None:
+    replica = other(estate.wait_settled())
+    estate.lab.exec(replica, ["systemctl", "stop", "failover-agent", "mariadb"], check=True)
+    estate.lab.exec(replica, ["rm", "-f", "/run/failover-agent/mariadb.env"])
+    assert estate.lab.exec(replica, ["systemctl", "start", "mariadb"]).returncode != 0
+    estate.lab.exec(replica, ["systemctl", "start", "failover-agent"], check=True)
