@@ -85,7 +85,7 @@ class Estate:
         return self.lab.exec(host, ["mariadb", "-N", "-B", "-e", statement], check=True).stdout.strip()
 
     def settled(self) -> str | None:
-        """The primary, if the estate is whole: one writable primary with the address, one replica in a strict sync set."""
+        """The primary, if the estate is whole: one writable primary with the address, one replica it waits for."""
         answers = [self.agent(host) for host in DATA_HOSTS]
         known = [answer for answer in answers if answer is not None]
         primaries = [answer for answer in known if answer["role"] == "primary"]
@@ -132,7 +132,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     lab = Lab.open(LAB)
     lab.down()
     try:
-        lab.up("small", release=RELEASE, network_=NETWORK)
+        lab.up("small", release=RELEASE, network=NETWORK)
         folder = tmp_path_factory.mktemp("estate")
         (folder / "hosts.yml").write_text(lab.inventory(), encoding="utf-8")
         (folder / "failover.yml").write_text("inventory: hosts.yml\n", encoding="utf-8")
@@ -155,7 +155,7 @@ def estate(served: Estate) -> Iterator[Estate]:
     yield served
     served.lab.heal()
     for status in served.lab.status().hosts:
-        if status.state == "off":
+        if not status.on:
             served.lab.power_on(status.name)
     served.run("lock", "release", "--yes", "--reason", "end of a test", exit_code=None)
     served.wait_settled()

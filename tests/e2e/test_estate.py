@@ -125,7 +125,8 @@ def refused(estate: Estate, code: str) -> None:
 
 def test_refused_long_transaction(estate: Estate) -> None:
     primary = estate.wait_settled()
-    statement = "BEGIN; INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES (UUID(), 1, 1, 'open'); SELECT SLEEP(90)"
+    row = "INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES (UUID(), 1, 1, 'open')"
+    statement = f"BEGIN; {row}; SELECT SLEEP(90)"
     with background_sql(estate, primary, statement):
         time.sleep(6.0)
         refused(estate, "long_transaction")
