@@ -18,7 +18,7 @@ from failoverctl.lab import Lab
 
 LAB = "ci"
 RELEASE = os.environ.get("FAILOVERCTL_E2E_RELEASE", "trixie")
-NETWORK = IPv4Network("198.51.100.192/26")
+NETWORK = IPv4Network("198.18.0.128/26")
 DATA_HOSTS = ("www1", "www2")
 
 
