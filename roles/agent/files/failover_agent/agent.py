@@ -735,11 +735,10 @@ class Agent:
                 [Put("lock", to_json(lock), lease=client.grant(ttl_seconds))],
             )
             if not taken:
-                stored = client.read()
-                return {
-                    "acquired": False,
-                    "lock": dataclasses.asdict(stored.lock) if stored.lock else None,
-                }
+                # Another host may have taken it meanwhile for the very same run.
+                held = client.read().lock
+                mine = held is not None and held.run_id == run_id
+                return {"acquired": mine, "lock": dataclasses.asdict(held) if held else None}
         except EtcdError as error:
             raise CommandError("quorum_lost", f"the estate lock needs etcd: {error}") from error
         finally:
