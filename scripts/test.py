@@ -51,9 +51,10 @@ def lint() -> Iterable[Command]:
     """Style, types, and what the linter of each language says."""
     yield "ruff", "check", "."
     yield "ruff", "format", "--check", "."
-    yield "mypy", "cli/failoverctl", "plugins", "roles/agent/files", "scripts/test.py"
+    yield "mypy", "cli", "plugins", "roles/agent/files", "scripts/test.py", "tests"
     yield "yamllint", "--strict", "."
     yield "ansible-lint", "--offline"
+    yield "antsibull-changelog", "lint"
     yield "shellcheck", *shell_scripts()
 
 

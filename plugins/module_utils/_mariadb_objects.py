@@ -106,10 +106,11 @@ def _account(account: Account, actual: Actual) -> list[Statement]:
     if attributes is None or not _same(attributes, wanted, by_certificate=by_certificate):
         verb = "CREATE USER" if attributes is None else "ALTER USER"
         require = "REQUIRE X509" if by_certificate else "REQUIRE NONE"
+        arguments: tuple[str, ...] = key
+        sql = f"{verb} %s@%s {require}"
         if wanted:
-            sql, arguments = f"{verb} %s@%s IDENTIFIED BY PASSWORD %s {require}", (*key, wanted)
-        else:
-            sql, arguments = f"{verb} %s@%s {require}", key
+            arguments = (*key, wanted)
+            sql = f"{verb} %s@%s IDENTIFIED BY PASSWORD %s {require}"
         statements.append(Statement(sql, arguments, f"account {account.label}"))
     present = actual.grants.get(key, {})
     for on, privileges in account.grants:

@@ -13,8 +13,8 @@ version_added: 0.1.0
 author:
   - The failoverctl founders (@failoverctl)
 description:
-  - Creates what is missing in the MariaDB of the host it runs on, over its unix socket as root. Replication brings it to
-    the other hosts, so it must run on the primary.
+  - Creates what is missing in the MariaDB of the host it runs on, over its unix socket as root. Replication brings it
+    to the other hosts, so it must run on the primary.
   - Nothing is dropped and no privilege is revoked.
 options:
   databases:
