@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from failoverctl.probe.model import Meta, Target, TargetError, parse_target
+from failoverctl.probe.model import Meta, Target, TargetError, example_target, parse_target
 from failoverctl.probe.run import run_probe
 
 
@@ -55,9 +55,15 @@ def main(arguments: list[str] | None = None, *, run: Callable[..., Meta] = run_p
     ``run`` takes what ``run_probe`` takes; another one measures with other clients.
     """
     parser = argparse.ArgumentParser(prog="python -m failoverctl.probe", description=__doc__)
-    parser.add_argument("--target", required=True, metavar="FILE", help="target.json, or - for stdin")
-    parser.add_argument("--folder", required=True, metavar="DIR", type=Path)
+    parser.add_argument("--target", metavar="FILE", help="target.json, or - for the first line of standard input")
+    parser.add_argument("--folder", metavar="DIR", type=Path, help="where the files of the measurement go")
+    parser.add_argument("--example", action="store_true", help="print a target.json to begin with, and end")
     options = parser.parse_args(arguments)
+    if options.example:
+        print(json.dumps(example_target().as_dict(with_password=True), indent=2))
+        return 0
+    if options.target is None or options.folder is None:
+        parser.error("--target and --folder are needed, or --example")
     try:
         target = _load(options.target)
     except TargetError as error:

@@ -213,6 +213,26 @@ def read_rows(reader: Reader, target: WriteTarget, run_id: str, timeout_seconds:
     return tuple(Row(int(str(stream)), int(str(seq)), str(server)) for stream, seq, server in rows)
 
 
+def remove_old_rows(target: WriteTarget, timeout_seconds: float = 5.0) -> bool:
+    """Remove the rows of earlier runs that are older than a week; return whether that went well.
+
+    So the table stays small, and the rows of recent runs stay there as evidence.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        connection = _Connection(target.host, target.port, target.user, target.password, target.database, deadline)
+    except (OSError, pymysql.MySQLError):
+        return False
+    try:
+        # Bounded: one statement must never hold up replication.
+        connection.query("DELETE FROM writes WHERE term_at < NOW() - INTERVAL 7 DAY LIMIT %s", (20_000,))
+    except (OSError, pymysql.MySQLError):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def _number(error: BaseException) -> int | None:
     if isinstance(error, pymysql.MySQLError) and error.args and isinstance(error.args[0], int):
         return error.args[0]

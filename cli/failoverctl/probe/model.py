@@ -129,6 +129,18 @@ class Target:
         }
 
 
+def example_target() -> Target:
+    """Return a target for the hosts of the lab's layout ``small``, to be copied and changed."""
+    hosts = (("www1", "198.51.100.11"), ("www2", "198.51.100.12"))
+    return Target(
+        run_id="by-hand-1",
+        write=WriteTarget("198.51.100.10", 3306, "failover_probe", "change-me", "failover_probe"),
+        http=HttpTarget("198.51.100.10", 80, "guestbook.example.org", "/"),
+        sample=tuple(RoleSource(host, f"http://{address}:8010/role") for host, address in hosts),
+        readers=tuple(Reader(host, address, 3306) for host, address in hosts),
+    )
+
+
 _TARGET_KEYS = {
     "schema",
     "run_id",

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from failoverctl.probe.model import FINAL_LIMIT_SECONDS, FINAL_READ_SECONDS, Target
 
@@ -64,6 +64,7 @@ class Probe:
         self._process: subprocess.Popen[str] | None = None
         self._changed = threading.Condition()
         self._progress: Progress | None = None
+        self._heard = 0.0
         self._seen: set[str] = set()
         self._errors: list[str] = []
         self._readers: list[threading.Thread] = []
@@ -127,22 +128,20 @@ class Probe:
             self._write(json.dumps(self._target.as_dict(with_password=True)) + "\n")
         except OSError as error:
             raise ProbeError(f"the prober ended at once: {self._said()}") from error
-        if not self._wait(lambda: "started" in self._seen, timeout_seconds):
+        if not self._wait(lambda: "started" in self._seen, timeout_seconds, give_up=lambda: not self.running):
             self.stop()
             raise ProbeError(f"the prober did not start: {self._said()}")
 
     def wait_steady(self, seconds: float, *, timeout_seconds: float) -> bool:
         """Wait until every stream has been good for ``seconds``; return whether that came about.
 
-        Raises ProbeError when the prober ended.
+        A prober that has ended is not steady and never will be, and the time is waited out all the
+        same: what it measures goes on without it, and the verdict will be unknown. See ``running``.
         """
-        steady = self._wait(
-            lambda: self._progress is not None and self._progress.steady_seconds >= seconds,
+        return self._wait(
+            lambda: self._steady_seconds() >= seconds,
             timeout_seconds,
         )
-        if not steady and not self.running:
-            raise ProbeError(f"the prober ended: {self._said()}")
-        return steady
 
     def stop(self) -> None:
         """Stop sending, wait for the final read and the files. Harmless when already stopped."""
@@ -173,13 +172,24 @@ class Probe:
             self._process.stdin.write(text)
             self._process.stdin.flush()
 
-    def _wait(self, condition: Any, timeout_seconds: float) -> bool:
+    def _steady_seconds(self) -> float:
+        """Return the latest figure, 0 when the prober has ended or fallen silent since."""
+        if self._progress is None or time.monotonic() - self._heard > 2.0 or not self.running:
+            return 0.0
+        return self._progress.steady_seconds
+
+    def _wait(
+        self,
+        condition: Callable[[], bool],
+        timeout_seconds: float,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> bool:
         end = time.monotonic() + timeout_seconds
         with self._changed:
             while not condition():
                 left = end - time.monotonic()
-                if left <= 0 or not self.running:
-                    return bool(condition())
+                if left <= 0 or give_up():
+                    return condition()
                 self._changed.wait(min(left, 0.2))
         return True
 
@@ -188,6 +198,7 @@ class Probe:
         with self._changed:
             self._seen.add(event["event"])
             if event["event"] == "progress":
+                self._heard = time.monotonic()
                 self._progress = Progress(
                     t=event["t"],
                     steady_seconds=event["steady_seconds"],
@@ -208,7 +219,7 @@ class Probe:
         return text if code is None else f"{text} (exit {code})"
 
 
-def _each_line(stream: IO[str] | None, take: Any) -> None:
+def _each_line(stream: IO[str] | None, take: Callable[[str], None]) -> None:
     if stream is not None:
         for line in stream:
             take(line)

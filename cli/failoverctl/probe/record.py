@@ -20,9 +20,13 @@ FLUSH_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Tally:
-    """Running counts by kind and outcome, and since when every stream has been good."""
+    """Running counts by kind and outcome, and since when every stream has been good.
+
+    A stream that has not been heard of for ``silence_seconds`` is not good.
+    """
 
     good_seconds: float
+    silence_seconds: float = 1.5
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     last_bad: float = 0.0
     first: float | None = None
@@ -41,7 +45,7 @@ class Tally:
         """Return for how long every stream has been good, 0 while one is bad, silent or unheard."""
         if self.first is None or len(self.last) < streams:
             return 0.0
-        if now - min(self.last.values()) > 1.0 + FLUSH_SECONDS:
+        if now - min(self.last.values()) > self.silence_seconds:
             return 0.0
         return max(0.0, now - max(self.last_bad, self.first))
 

@@ -73,7 +73,7 @@ def run_probe(
     )
     write_json(folder / "meta.json", meta.as_dict())
 
-    tally = Tally(target.good_ms / 1000.0)
+    tally = Tally(target.good_ms / 1000.0, silence_seconds=max(1.5, 2.5 / target.rate_hz))
 
     def progress(counts: Tally) -> None:
         now = time.monotonic() - zero
@@ -191,6 +191,8 @@ def _read_back(
     if read_rows is None:
         return
     nodes = read_all(target.readers, read_rows, expected, stop=abandon)
+    if write is not None and all(node.caught_up for node in nodes):
+        clients.remove_old_rows(write)
     write_json(
         folder / "final.json",
         {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from failoverctl.probe.clients import HttpClient, MysqlWriter, read_rows
+from failoverctl.probe.clients import HttpClient, MysqlWriter, read_rows, remove_old_rows
 from failoverctl.probe.fake import (
     ADDRESS,
     FakeDatabase,
@@ -47,6 +47,12 @@ def test_rows_are_written_once_and_read_back() -> None:
         rows = read_rows(Reader("www1", ADDRESS, server.port), target, "run", 1.0)
     assert [(reply.outcome, reply.server) for reply in replies] == [("ok", "www1")] * 3
     assert rows == (Row(3, 0, "www1"), Row(3, 1, "www1"), Row(3, 2, "www1"))
+
+
+def test_old_rows_are_removed_where_that_is_possible() -> None:
+    with mysql(FakeDatabase("www1")) as (_, target):
+        assert remove_old_rows(target, 0.5)
+    assert not remove_old_rows(target, 0.2)
 
 
 def test_a_quiet_writer_keeps_one_connection() -> None:

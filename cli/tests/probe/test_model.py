@@ -13,6 +13,7 @@ from failoverctl.probe.model import (
     Row,
     Sample,
     TargetError,
+    example_target,
     parse_meta,
     parse_node_read,
     parse_op,
@@ -45,6 +46,12 @@ def test_the_documented_target_is_read_and_written_back() -> None:
     assert target.writers == 8
     assert target.timeout_seconds == 1.0
     assert target.as_dict(with_password=True) == GOOD
+
+
+def test_the_example_is_a_target() -> None:
+    example = example_target().as_dict(with_password=True)
+    assert parse_target(example) == example_target()
+    assert example.keys() == GOOD.keys()
 
 
 def test_the_password_is_left_out_unless_asked_for() -> None:
