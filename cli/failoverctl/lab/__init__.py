@@ -5,7 +5,7 @@ Below /var/lib/failoverctl-lab:
 - ``bases/<release>/trees/<digest>/``: a bare Debian, shared and never written; ``pool/``: packages;
 - ``labs/<name>/``: what the lab was asked to be (``state.json``), its passwords and ssh key, and for
   each host its disk (an overlay over the tree) and its console;
-- ``ip_forward.was``: while labs run, whether the machine forwarded packets before.
+- ``kernel.was``: while labs run, what the kernel settings they raised were before.
 
 The hosts have all capabilities but that to set the clock, and share the machine's kernel: they are
 for learning and testing, and no barrier to anybody who is root in them. ``/proc/sys`` is read-only

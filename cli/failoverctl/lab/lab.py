@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
-from failoverctl.lab import base, cgroup, requirements
+from failoverctl.lab import base, cgroup, kernel, requirements
 from failoverctl.lab import host as hosts
 from failoverctl.lab import network as net
 from failoverctl.lab.errors import LabError
@@ -138,7 +138,7 @@ class Lab:
             net.ensure_network(self.name, parts.plan)
             net.apply_cuts(self.name, parts.ports, state.cuts)
             with self._global_lock():
-                net.enable_forwarding(self.paths.root / "ip_forward.was")
+                kernel.raise_limits(self.paths.root / "kernel.was")
             starting = [host for host in parts.hosts.values() if host.name not in state.off and not hosts.is_on(host)]
             if starting:
                 self._say(f"booting {', '.join(host.name for host in starting)}")
@@ -170,7 +170,7 @@ class Lab:
                 cgroup.remove_top()
                 self._remove_files()
                 if not any(folder.is_dir() for folder in self.paths.labs.iterdir()):
-                    net.restore_forwarding(self.paths.root / "ip_forward.was")
+                    kernel.restore(self.paths.root / "kernel.was")
 
     def exists(self) -> bool:
         """Say whether the lab was brought up, at least half."""

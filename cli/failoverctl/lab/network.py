@@ -18,9 +18,7 @@ from failoverctl.errors import ExitCode
 from failoverctl.lab.errors import LabError
 from failoverctl.lab.layout import AddressPlan
 from failoverctl.lab.process import run
-from failoverctl.lab.state import Cut, tag, write_file
-
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+from failoverctl.lab.state import Cut, tag
 
 
 @dataclass(frozen=True)
@@ -194,20 +192,6 @@ def remove_network(lab: str) -> None:
                 )
     for family in ("ip", "bridge"):
         run(["nft", "-f", "-"], stdin=replacing(family, lab))
-
-
-def enable_forwarding(marker: Path) -> None:
-    """Let the machine forward IPv4; what it was before goes to the file `marker` first."""
-    if _FORWARD.read_text(encoding="ascii").strip() == "0":
-        write_file(marker, "0\n")
-        _FORWARD.write_text("1", encoding="ascii")
-
-
-def restore_forwarding(marker: Path) -> None:
-    """Undo `enable_forwarding`, if it ever changed anything."""
-    if marker.exists():
-        _FORWARD.write_text(marker.read_text(encoding="ascii").strip(), encoding="ascii")
-        marker.unlink()
 
 
 def _rows(text: str) -> list[dict[str, Any]]:
