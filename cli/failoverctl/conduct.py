@@ -254,7 +254,7 @@ class _Conductor:
             verbosity=max(0, order.verbosity - 1),
         )
         request.folder.mkdir(mode=0o700)
-        transcript = Transcript(time.monotonic)
+        transcript = Transcript(time.monotonic, check=order.check)
         self._run = Run(request)
         told = 0
         ended = Ended(return_code=1, stopped=False, killed=False)
@@ -403,7 +403,10 @@ def result_document(
             }
             for phase in state.phases
         ],
-        "failures": [{"host": task.host, "task": task.title, "message": task.message} for task in state.failures],
+        "failures": [
+            {"host": task.host, "task": task.title, "outcome": task.outcome, "message": task.message}
+            for task in state.failures
+        ],
         "refusals": list(state.refusals),
         "problems": list(state.problems),
         "lock": state.lock,

@@ -101,17 +101,19 @@ class Problem:
 class ConfigurationError(FailoverctlError):
     """All problems of a configuration in one error."""
 
-    def __init__(self, problems: Sequence[Problem], base: Path) -> None:
+    def __init__(self, problems: Sequence[Problem], base: Path, *, exit_code: ExitCode = ExitCode.USAGE) -> None:
         """Keep the problems, ordered by file and line.
 
         :param base: the folder that file names are shown relative to.
+        :param exit_code: UNREACHABLE when nothing is wrong but that hosts do not answer.
         """
         self.problems = tuple(sorted(problems, key=_order))
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        where = "with the hosts" if exit_code is ExitCode.UNREACHABLE else "in the configuration"
         super().__init__(
-            "\n".join([f"{count} in the configuration.", *(item.render(base) for item in self.problems)]),
+            "\n".join([f"{count} {where}.", *(item.render(base) for item in self.problems)]),
             docs="docs/howto/setup.md",
-            exit_code=ExitCode.USAGE,
+            exit_code=exit_code,
         )
 
 

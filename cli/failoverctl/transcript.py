@@ -53,16 +53,19 @@ def split_name(play: str) -> tuple[str, str]:
 class Transcript:
     """Follows one ansible-playbook. Feed it every event, then ask for the :meth:`verdict`."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, check: bool = False) -> None:
         """Begin with no play.
 
         :param clock: monotonic seconds, for how long phases take.
+        :param check: the playbook runs in check mode and changes nothing, whatever its tasks say.
         """
         self._clock = clock
+        self._check = check
         self._play: tuple[str, str] | None = None
         self._play_began = 0.0
         self._outcomes: dict[str, str] = {}
         self._worked = False
+        self._acted = False
         self._answers = _Answers()
         self._recap: runner.Recap | None = None
         self._errors: list[str] = []
@@ -115,12 +118,19 @@ class Transcript:
 
     def _judge(self, ended: runner.Ended) -> tuple[str, str]:
         answers = self._answers
+        if self._acted and not ended.stopped:
+            # "Refused" and "locked" promise that nothing was changed.
+            reason = self._failed[-1] if self._failed else "; ".join(self._unreachable)
+            return "failed", reason or f"ansible-playbook ended with status {ended.return_code}"
         if answers.lock is not None:
             return "locked", f"the estate lock is held by {answers.lock.get('owner', 'somebody')}"
         if answers.refusals:
             return "refused", "; ".join(str(item.get("message", "")) for item in answers.refusals)
         if answers.problems:
-            return "invalid", f"{len(answers.problems)} problems"
+            count = len(answers.problems)
+            if all(item.get("code") == "unreachable" for item in answers.problems):
+                return "unreachable", "; ".join(str(item.get("message")) for item in answers.problems)
+            return "invalid", "1 problem" if count == 1 else f"{count} problems"
         if ended.stopped:
             return "interrupted", "killed" if ended.killed else "stopped between two tasks"
         if self._failed:
@@ -139,6 +149,7 @@ class Transcript:
         if not event.ignored:
             self._outcomes[event.host] = event.outcome
             self._worked = self._worked or event.outcome != "skipped"
+            self._acted = self._acted or (phase == "Act" and event.outcome == "changed" and not self._check)
             if event.outcome == "failed":
                 self._failed.append(f"{event.host}: {event.name}: {message}")
             elif event.outcome == "unreachable":

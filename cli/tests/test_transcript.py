@@ -124,6 +124,13 @@ def test_the_same_problem_from_two_hosts_is_told_once() -> None:
     assert len(state.problems) == 1
 
 
+def test_problems_that_are_only_silent_hosts_are_no_wrong_configuration() -> None:
+    result: dict[str, object] = {"failover_problems": [{"code": "unreachable", "message": "www1 is off"}]}
+    _, state, verdict = follow([ended_task(result)], Ended(2, False, False))
+    assert verdict == Verdict("unreachable", ExitCode.UNREACHABLE, "www1 is off")
+    assert len(state.problems) == 1
+
+
 def test_a_wait_that_ran_out_has_its_own_exit_code() -> None:
     _, _, verdict = follow([ended_task({"failover_timed_out": True})], Ended(2, False, False))
     assert (verdict.word, verdict.exit_code) == ("failed", ExitCode.TIMED_OUT)
@@ -144,6 +151,19 @@ def test_a_failure_that_is_the_last_word_of_its_host_fails_the_phase() -> None:
     play = runner.PlayStarted("Act: do it")
     records, _, _ = follow([play, ended_task({})], Ended(2, False, False))
     assert [record.outcome for record in records if isinstance(record, PhaseFinished)] == ["failed"]
+
+
+def test_what_was_done_is_neither_refused_nor_locked() -> None:
+    act, verify = runner.PlayStarted("Act: do it"), runner.PlayStarted("Verify: look")
+    locked = ended_task({"failover_locked": True, "lock": {"owner": "anna"}, "msg": "locked"})
+    events: list[Event] = [act, ended_task({}, "changed"), verify, locked]
+    _, state, verdict = follow(events, Ended(2, False, False))
+    assert verdict == Verdict("failed", ExitCode.FAILED, "www1: t: locked")
+    assert state.lock is not None
+    transcript = Transcript(lambda: 0.0, check=True)
+    for event in events:
+        list(transcript.feed(event))
+    assert transcript.verdict(Ended(2, False, False)).word == "locked"
 
 
 def test_a_phase_whose_last_task_was_skipped_was_not_skipped() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -86,6 +87,14 @@ def out(text: str) -> None:
 def talk(text: str) -> None:
     """Print talk: to stderr."""
     click.echo(text, err=True, color=True)
+
+
+def tell(text: str) -> None:
+    """Print prose to stderr, each paragraph wrapped to the terminal between words."""
+    from failoverctl.render.terminal import width_of
+
+    for paragraph in text.splitlines():
+        talk(textwrap.fill(paragraph, width_of(sys.stderr), break_long_words=False, break_on_hyphens=False))
 
 
 def common_options(function: F) -> F:

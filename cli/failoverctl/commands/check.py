@@ -74,6 +74,7 @@ def problems_of(result: Any) -> list[dict[str, Any]]:
     """Return all problems of a check: what was judged, and the hosts that did not answer."""
     from failoverctl.problems import Problem
 
+    known = {item["host"] for item in result["problems"] if item["code"] == "unreachable"}
     unreachable = [
         Problem(
             code="unreachable",
@@ -82,7 +83,7 @@ def problems_of(result: Any) -> list[dict[str, Any]]:
             fix="try `ssh` to it by hand; check ansible_host, ansible_user and its firewall.",
         ).as_dict()
         for item in result["failures"]
-        if item["outcome"] == "unreachable"
+        if item["outcome"] == "unreachable" and item["host"] not in known
     ]
     return [*result["problems"], *unreachable]
 
@@ -95,11 +96,10 @@ def tell_problems(outcome: Outcome) -> None:
 
     problems = problems_of(outcome.result)
     if not problems:
-        explain(outcome.result)
+        explain(outcome.result, outcome.folder.path.parent)
         return
-    error = ConfigurationError([problem_of(item) for item in problems], Path.cwd())
-    error.exit_code = outcome.exit_code
-    talk(error.render())
+    found = [problem_of(item) for item in problems]
+    talk(ConfigurationError(found, Path.cwd(), exit_code=outcome.exit_code).render())
 
 
 def _print(verdict: str, code: ExitCode, problems: list[dict[str, Any]], run_id: str | None) -> None:

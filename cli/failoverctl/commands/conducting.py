@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from failoverctl.commands.app import App, out, talk
+from failoverctl.commands.app import App, out, talk, tell
 from failoverctl.errors import ExitCode, FailoverctlError
 
 if TYPE_CHECKING:
@@ -102,18 +102,24 @@ def ask(question: str, yes: bool) -> None:
 
 
 def mention_unfinished(settings: Settings, estate: Estate) -> None:
-    """Say that the last run of this estate was cut short, and by what."""
+    """Say that the last run of this estate was cut short, where, and what that means."""
     from failoverctl import runs
     from failoverctl.paths import runs_directory
 
     run = runs.unfinished(runs_directory(settings.state_directory.value), estate.name)
     if run is None:
         return
-    state = run.state()
-    where = f"in phase {state.phases[-1].phase}: {state.phases[-1].title}" if state.phases else ""
-    how = "died" if run.verdict() == "died" else "was interrupted"
-    talk(f"Note: the last run, {run.run_id}, {how} {where}".rstrip())
-    talk("      Every runbook looks at the hosts afresh, so it goes on from what it finds.")
+    phases = run.state().phases
+    where = f" in phase {phases[-1].phase} ({phases[-1].title})" if phases else " before its first phase"
+    if run.verdict() == "died":
+        tell(
+            f"Note: the last run, {run.run_id}, died{where}: its process was killed. "
+            "What a host had begun for it may have gone on there."
+        )
+    else:
+        tell(f"Note: the last run, {run.run_id}, was interrupted{where}.")
+    again = "setup goes on from what it finds." if run.runbook == "setup" else "What counts is the state of the hosts."
+    tell(f"{again} How it went: failoverctl runs show {run.run_id}")
 
 
 def carry_out(app: App, order: Order, **measurement: Any) -> Outcome:
@@ -133,7 +139,7 @@ def next_commands(app: App, runbook: str, verdict: str, state: RunState) -> list
         "refused": ["status"],
         "locked": ["lock status"],
         "invalid": ["check"],
-        "unreachable": ["doctor", "check"],
+        "unreachable": ["check" if runbook == "check" else "doctor"],
     }.get(verdict)
     if words is None and verdict in ("ok", "pass"):
         words = ["status"]
@@ -165,7 +171,7 @@ def last_words(outcome: Outcome, as_json: bool) -> None:
 
         out(document(result))
     else:
-        explain(result)
+        explain(result, outcome.folder.path.parent)
         for line in summary_lines(result):
             out(line)
     if result["probe"] is not None:
@@ -175,8 +181,11 @@ def last_words(outcome: Outcome, as_json: bool) -> None:
         talk(f"Next: {command}")
 
 
-def explain(result: Mapping[str, Any]) -> None:
-    """Say on stderr why a run was refused, locked out or invalid, in the style of every error."""
+def explain(result: Mapping[str, Any], directory: Path) -> None:
+    """Say on stderr why a run was refused, locked out or invalid, in the style of every error.
+
+    :param directory: the runs directory.
+    """
     verdict = result["verdict"]
     code = ExitCode(result["exit_code"])
     runbook = result["runbook"]
@@ -194,15 +203,7 @@ def explain(result: Mapping[str, Any]) -> None:
             exit_code=code,
         )
     elif verdict == "locked":
-        from failoverctl.render.table import lock_line
-
-        error = FailoverctlError(
-            f"the estate is locked by {lock_line(result['lock'] or {})}.",
-            why="two runbooks at once could undo each other's work.",
-            fix="wait for that run; if it is dead, failoverctl lock release --reason TEXT.",
-            docs=docs,
-            exit_code=code,
-        )
+        error = _locked(result["lock"] or {}, directory, docs, code)
     elif verdict == "invalid" and result["problems"]:
         from failoverctl.inspection import problem_of
         from failoverctl.problems import ConfigurationError
@@ -213,6 +214,25 @@ def explain(result: Mapping[str, Any]) -> None:
     else:
         return
     talk(error.render())
+
+
+def _locked(lock: Mapping[str, Any], directory: Path, docs: str, code: ExitCode) -> FailoverctlError:
+    """The error for an estate that is locked; it knows what became of a run of this machine."""
+    from failoverctl.render.table import lock_line
+    from failoverctl.runs import RunFolder
+
+    release = 'failoverctl lock release --reason "..."'
+    why = "two runbooks at once could undo each other's work."
+    fix = f"wait for that run; if it is certainly dead: {release}"
+    folder = directory / str(lock.get("run_id") or "?")
+    verdict = RunFolder(folder).verdict() if folder.is_dir() else ""
+    if verdict == "running":
+        fix = "wait for that run: it is at work on this machine."
+    elif verdict:
+        why = f"that run was started on this machine and has ended ({verdict}) without giving its lock back."
+        fix = f"failoverctl status, to see where it left the estate; then {release}"
+    what = f"the estate is locked by {lock_line(lock, datetime.now(UTC))}."
+    return FailoverctlError(what, why=why, fix=fix, docs=docs, exit_code=code)
 
 
 def refusal_line(refusal: Mapping[str, Any]) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
 import click
 
 from failoverctl.commands.app import app_of, common_options, out
@@ -13,6 +17,9 @@ from failoverctl.commands.conducting import (
     require_answer,
 )
 from failoverctl.errors import ExitCode, FailoverctlError
+
+if TYPE_CHECKING:
+    from failoverctl.health import HostReport
 
 
 @click.group()
@@ -42,7 +49,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         out(document({"schema": 1, "lock": health.lock}))
     elif health.lock:
-        out(f"Locked by {lock_line(health.lock)}.")
+        out(f"Locked by {lock_line(health.lock, datetime.now(UTC))}.")
     else:
         out("Not locked.")
 
@@ -72,7 +79,7 @@ def release(ctx: click.Context, reason: str, yes: bool) -> None:
         out("Not locked.")
         return
     if not yes:
-        click.echo(f"Locked by {lock_line(health.lock)}.", err=True)
+        click.echo(f"Locked by {lock_line(health.lock, datetime.now(UTC))}.", err=True)
         ask("Is that run certainly dead? Release its lock?", yes)
     order = Order(
         runbook=CATALOGUE["lock"],
@@ -86,14 +93,11 @@ def release(ctx: click.Context, reason: str, yes: bool) -> None:
     ctx.exit(outcome.exit_code)
 
 
-def _require_agent(reports: object) -> None:
-    from failoverctl.health import HostReport
-
-    found = [item for item in reports if isinstance(item, HostReport)] if isinstance(reports, tuple) else []
-    if any(report.status is not None for report in found):
+def _require_agent(reports: Sequence[HostReport]) -> None:
+    if any(report.status is not None for report in reports):
         return
-    reached = any(report.reached for report in found)
-    said = "; ".join(f"{report.host}: {report.error}" for report in found) or "no data host"
+    reached = any(report.reached for report in reports)
+    said = "; ".join(f"{report.host}: {report.error}" for report in reports) or "there is no data host"
     raise FailoverctlError(
         f"no agent answers: {said}.",
         why="the lock is kept in etcd, and agents are how it is read.",

@@ -82,7 +82,7 @@ def show(ctx: click.Context, run: str | None, last: bool, as_json: bool) -> None
         from failoverctl.commands.conducting import explain
         from failoverctl.report import summary_lines
 
-        explain(result)
+        explain(result, folder.path.parent)
         for line in summary_lines(result):
             out(line)
     elif folder.verdict() == "died":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from failoverctl.commands.app import app_of, common_options, talk
+from failoverctl.commands.app import app_of, common_options, talk, tell
 from failoverctl.commands.check import run_check, tell_problems
 from failoverctl.commands.conducting import (
     ask,
@@ -52,7 +52,7 @@ def setup(ctx: click.Context, check: bool, diff: bool, plan: bool, yes: bool, as
     estate = found.estate
     if not check and not yes:
         show_state(app, estate, look(settings, estate))
-        talk(
+        tell(
             f"setup makes these {len(estate.hosts)} hosts what the inventory says: packages, "
             "configuration and services change.\n"
             "A service that runs is restarted only where its configuration changes."

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from failoverctl.commands.app import App, app_of, common_options, out, talk
+from failoverctl.commands.app import App, app_of, common_options, out
 from failoverctl.errors import ExitCode
 
 
@@ -48,9 +48,7 @@ def show_once(app: App, *, as_json: bool, compact: bool = False) -> ExitCode:
     """Ask every data host, print the answer, and return the exit status it stands for."""
     from failoverctl import estate as estates
     from failoverctl import health as healths
-    from failoverctl import runs
-    from failoverctl.commands.conducting import look
-    from failoverctl.paths import runs_directory
+    from failoverctl.commands.conducting import look, mention_unfinished
 
     settings = app.settings()
     estate = estates.load(settings, cached=True)
@@ -68,7 +66,5 @@ def show_once(app: App, *, as_json: bool, compact: bool = False) -> ExitCode:
     from failoverctl.render import table
 
     out(table.estate(estate, health, at, following, **app.look(sys.stdout)))
-    run = runs.unfinished(runs_directory(settings.state_directory.value), estate.name)
-    if run is not None:
-        talk(f"The last run, {run.run_id}, did not finish: {app.command('runs show ' + run.run_id)}")
+    mention_unfinished(settings, estate)
     return health.exit_code

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from failoverctl.commands.app import app_of, common_options, talk
+from failoverctl.commands.app import app_of, common_options, tell
 from failoverctl.commands.conducting import (
     ask,
     carry_out,
@@ -123,7 +123,7 @@ def switchover(
     if not check and not yes:
         health = look(settings, estate)
         show_state(app, estate, health)
-        talk(_consequence(settings, estate, health, to))
+        tell(_consequence(settings, estate, health, to))
         ask("Switch over?", yes)
     order = Order(
         runbook=CATALOGUE["switchover"],

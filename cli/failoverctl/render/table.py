@@ -74,19 +74,21 @@ def estate(
         line = Text(" ! ", style="yellow").append(trouble.message, style="")
         parts.append(to_text(line, colour=colour, width=width))
     if health.lock:
-        parts.append(f" Locked: {lock_line(health.lock)}")
+        parts.append(f" Locked: {lock_line(health.lock, at)}")
     parts += [f" Next: {command}" for command in following]
     return "\n".join(parts)
 
 
-def lock_line(lock: Mapping[str, Any]) -> str:
+def lock_line(lock: Mapping[str, Any], now: datetime) -> str:
     """Return who holds the estate lock, for what and since when."""
-    age = lock.get("age_seconds")
-    since = f", {duration(float(age))} ago" if isinstance(age, int | float) else ""
-    return (
-        f"{lock.get('runbook') or 'a runbook'} of {lock.get('owner') or 'somebody'}, "
-        f"run {lock.get('run_id') or '?'}, since {lock.get('acquired_at') or '?'}{since}"
-    )
+    since = str(lock.get("acquired_at") or "?")
+    try:
+        seconds = (now - datetime.fromisoformat(since)).total_seconds()
+        since = f"{since[11:19]}Z, {duration(max(0.0, seconds))} ago"
+    except (ValueError, TypeError):
+        pass
+    runbook = str(lock.get("runbook") or "a runbook")
+    return f"{runbook} of {lock.get('owner') or 'somebody'} since {since} (run {lock.get('run_id') or '?'})"
 
 
 def _host_row(described: Estate, health: Health, host: Host) -> list[str | Text]:
