@@ -1,5 +1,7 @@
 # The project's own chores. Everything is installed by scripts/bootstrap, also on a bare Debian machine.
 
+LABS := /var/lib/failoverctl-lab
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench build docs constraints clean
 
@@ -18,9 +20,9 @@ lint: ## style and types
 	@scripts/bootstrap --tools
 	@.venv/bin/python scripts/test.py lint
 
-bench: ## the figures of docs/benchmarks.md, measured on this machine (root)
+bench: ## the figures of docs/reference/benchmarks.md, measured on this machine (root)
 	@scripts/bootstrap --lab
-	@scripts/bench
+	@.venv/bin/python -m bench $(PARTS)
 
 build: ## the wheel and the collection, in dist/
 	@scripts/bootstrap --tools
@@ -29,7 +31,7 @@ build: ## the wheel and the collection, in dist/
 
 docs: ## write the generated pages of docs/reference
 	@scripts/bootstrap --tools
-	.venv/bin/python scripts/docs.py
+	.venv/bin/python -m scripts.docs
 
 constraints: ## the newest versions of everything, into constraints.txt
 	@scripts/bootstrap --tools
@@ -39,6 +41,7 @@ constraints: ## the newest versions of everything, into constraints.txt
 	{ echo '# What tests run with. Written by `make constraints`.'; \
 	  .cache/newest/bin/python -m pip freeze --all --exclude-editable --exclude setuptools; } > constraints.txt
 
-clean: ## take the demo's hosts down and remove all that was made in this folder
+clean: ## take the demo's hosts down, remove all that was made here, and the trees of labs if none is left
 	@if [ -x .venv/bin/failoverctl ]; then .venv/bin/failoverctl lab down; fi
-	rm -rf .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .venv demo dist
+	rm -rf .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .venv build dist lab
+	@if [ -z "$$(find $(LABS)/labs -mindepth 1 -maxdepth 1 -type d 2>&1)" ]; then rm -rf --one-file-system $(LABS); fi

@@ -59,6 +59,6 @@ def test_no_file_names_a_place_of_the_machine_it_was_written_on() -> None:
 
 
 def test_the_documented_exit_statuses_are_those_of_the_command() -> None:
-    page = TOP / "docs" / "reference" / "exit-codes.md"
+    page = TOP / "docs" / "reference" / "cli.md"
     rows = re.findall(r"^\|\s*`?(\d+)`?\s*\|\s*(.*?)\s*\|", page.read_text(encoding="utf-8"), re.M)
     assert {int(number): meaning for number, meaning in rows} == {int(code): code.meaning for code in ExitCode}
