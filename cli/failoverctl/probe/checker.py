@@ -29,6 +29,8 @@ MIN_ACKNOWLEDGED = 20
 """Fewer acknowledged operations than this prove nothing."""
 BASELINE_BAD_SHARE = 0.05
 """Largest share of bad operations among the first GOOD_RUN of each stream."""
+SHORTEST_STALL_SECONDS = 0.15
+"""Waiting for less than this, all clients at once, is not worth a word."""
 STALL_SECONDS = 0.2
 """A prober that is later than this has measured itself."""
 _MAX_SPANS = 50
@@ -62,9 +64,11 @@ class History:
 class Outage:
     """From the first bad intended start to the first good one, in seconds since the plan's zero.
 
-    ``end`` is None when nothing good followed. ``confirmed`` is False when fewer good operations
-    followed than it takes to call it over. ``seconds`` of an open outage runs to the last
-    operation.
+    ``end`` is None when nothing good followed; ``seconds`` runs to the last operation then.
+    ``resumed`` is when the first good operation was acknowledged: one that is sent during an outage
+    may still count as good, because it had to wait for less than the limit, so ``end`` alone would
+    flatter. ``confirmed`` is False when fewer good operations followed than it takes to call it
+    over. An outage without bad operations is a stall: everything waited, nothing for too long.
     """
 
     start: float
@@ -72,6 +76,12 @@ class Outage:
     seconds: float
     bad: int
     confirmed: bool
+    resumed: float | None = None
+
+    @property
+    def paused_seconds(self) -> float:
+        """From the first bad intended start to the first acknowledgement after it."""
+        return self.seconds if self.resumed is None else self.resumed - self.start
 
     def as_dict(self) -> dict[str, Any]:
         """Return the form used in ``result.json``."""
@@ -79,6 +89,8 @@ class Outage:
             "start": round(self.start, 4),
             "end": None if self.end is None else round(self.end, 4),
             "seconds": round(self.seconds, 4),
+            "resumed": None if self.resumed is None else round(self.resumed, 4),
+            "paused_seconds": round(self.paused_seconds, 4),
             "bad": self.bad,
             "confirmed": self.confirmed,
         }
@@ -134,11 +146,11 @@ class Served:
 class Availability:
     """What clients saw of one kind of operation.
 
-    ``outage_seconds`` is the sum of all outages. ``longest_gap_seconds`` is the longest time
-    without any acknowledgement. ``paused_seconds`` is the larger of the outages and what that gap
-    has beyond the normal distance of two operations, so that a stall too short to count as an
-    outage is not reported as nothing. ``hung`` counts operations that got no answer until the
-    time-out.
+    ``outage_seconds`` is the sum of all outages. ``stall`` is the longest time in which operations
+    waited and nothing at all was acknowledged, outside of outages. ``paused_seconds`` is what a
+    person would call the pause: the outages, each up to the first acknowledgement after it, or the
+    stall if that was longer. ``longest_gap_seconds`` is the longest time between two
+    acknowledgements. ``hung`` counts operations that got no answer until the time-out.
     """
 
     attempted: int
@@ -148,8 +160,8 @@ class Availability:
     skipped: int
     hung: int
     outages: tuple[Outage, ...]
+    stall: Outage | None
     longest_gap_seconds: float
-    paused_seconds: float
     latency_ms: Latency | None
     servers: tuple[Served, ...]
     errors: tuple[tuple[str, int], ...]
@@ -158,6 +170,12 @@ class Availability:
     def outage_seconds(self) -> float:
         """Sum of all outages in seconds."""
         return sum((outage.seconds for outage in self.outages), 0.0)
+
+    @property
+    def paused_seconds(self) -> float:
+        """For how long clients had to wait for an acknowledgement, in seconds."""
+        outages = sum((outage.paused_seconds for outage in self.outages), 0.0)
+        return max(outages, self.stall.paused_seconds if self.stall is not None else 0.0)
 
     @property
     def longest_outage_seconds(self) -> float:
@@ -178,6 +196,7 @@ class Availability:
             "longest_outage_seconds": round(self.longest_outage_seconds, 4),
             "longest_gap_seconds": round(self.longest_gap_seconds, 4),
             "outages": [outage.as_dict() for outage in self.outages],
+            "stall": None if self.stall is None else self.stall.as_dict(),
             "latency_ms": None if self.latency_ms is None else self.latency_ms.as_dict(),
             "servers": [served.as_dict() for served in self.servers],
             "errors": [{"error": text, "count": count} for text, count in self.errors],
@@ -329,32 +348,53 @@ def find_outages(ops: Iterable[Op], good_seconds: float, run: int) -> tuple[Outa
     sent = sorted((op for op in ops if op.outcome != "skip"), key=_by_intended)
     outages: list[Outage] = []
     start: Op | None = None
-    recovery: Op | None = None
-    good = bad = 0
+    bad = 0
+    good: list[Op] = []
     for op in sent:
         if not is_good(op, good_seconds):
             if start is None:
                 start, bad = op, 0
             bad += 1
-            good, recovery = 0, None
+            good = []
         elif start is not None:
-            recovery = recovery or op
-            good += 1
-            if good >= run:
-                outages.append(_outage(start, recovery, bad, confirmed=True))
-                start = recovery = None
-                good = 0
+            good.append(op)
+            if len(good) >= run:
+                outages.append(_outage(start, good, bad, confirmed=True))
+                start, good = None, []
     if start is not None:
-        if recovery is not None:
-            outages.append(_outage(start, recovery, bad, confirmed=False))
+        if good:
+            outages.append(_outage(start, good, bad, confirmed=False))
         else:
             seconds = sent[-1].done - start.intended
             outages.append(Outage(start.intended, None, seconds, bad, confirmed=False))
     return tuple(outages)
 
 
-def _outage(start: Op, recovery: Op, bad: int, *, confirmed: bool) -> Outage:
-    return Outage(start.intended, recovery.intended, recovery.intended - start.intended, bad, confirmed)
+def _outage(start: Op, good: Sequence[Op], bad: int, *, confirmed: bool) -> Outage:
+    end = good[0].intended
+    resumed = min(op.done for op in good)
+    return Outage(start.intended, end, end - start.intended, bad, confirmed, resumed)
+
+
+def find_stall(ops: Iterable[Op], outages: Sequence[Outage], shortest: float) -> Outage | None:
+    """Return the longest time in which operations waited and none at all was acknowledged.
+
+    It begins when the first of those that waited was due, or when the last acknowledgement before
+    had come. Times of ``shortest`` seconds or less, and those that belong to an outage, do not count.
+    """
+    acknowledged = sorted((op for op in ops if op.outcome == "ok"), key=lambda op: op.done)
+    longest: Outage | None = None
+    for position, (before, after) in enumerate(pairwise(acknowledged), start=1):
+        if after.done - before.done <= shortest:
+            continue
+        # Who waited is acknowledged soon after the gap; a second's worth is more than enough to look at.
+        following = acknowledged[position : position + 1000]
+        start = max(before.done, min(op.intended for op in following))
+        seconds = after.done - start
+        known = any(o.start <= after.done and (o.resumed is None or o.resumed >= start) for o in outages)
+        if seconds > shortest and not known and (longest is None or seconds > longest.seconds):
+            longest = Outage(start, after.done, seconds, 0, confirmed=True, resumed=after.done)
+    return longest
 
 
 def check_rows(ops: Iterable[Op], node: NodeRead) -> NodeCheck:
@@ -393,8 +433,6 @@ def check_availability(ops: Sequence[Op], meta: Meta, streams: int, good_run: in
     acknowledged = sorted((op for op in ops if op.outcome == "ok"), key=lambda op: op.done)
     outages = find_outages(ops, good_seconds, good_run * max(1, streams))
     interval = 1.0 / (meta.rate_hz * max(1, streams))
-    gap = _longest_gap(sent, acknowledged)
-    pause = gap - interval if gap > max(0.1, 3 * interval) else 0.0
     errors = Counter(op.error for op in sent if op.outcome != "ok" and op.error)
     return Availability(
         attempted=len(sent),
@@ -405,8 +443,8 @@ def check_availability(ops: Sequence[Op], meta: Meta, streams: int, good_run: in
         # A millisecond of grace: the time-out ends an operation a moment before or after it is due.
         hung=sum(1 for op in sent if op.done - op.sent >= timeout - 0.001),
         outages=outages,
-        longest_gap_seconds=gap,
-        paused_seconds=max(pause, sum(outage.seconds for outage in outages)),
+        stall=find_stall(acknowledged, outages, max(SHORTEST_STALL_SECONDS, 2 * interval)),
+        longest_gap_seconds=_longest_gap(sent, acknowledged),
         latency_ms=_latency([op.latency for op in acknowledged]),
         servers=_served(acknowledged),
         errors=tuple(sorted(errors.items(), key=lambda item: (-item[1], item[0]))[:20]),
@@ -754,7 +792,9 @@ def _judge_times(name: str, availability: Availability, objectives: Objectives) 
             doubts.append(f"the measurement ended too soon after the last outage of {what}")
     limit = objectives.rto_seconds
     if limit is not None and availability.paused_seconds > limit:
-        failures.append(f"{what} not served for {availability.paused_seconds:.2f} s (objective {limit:g} s)")
+        # Rounded as in the result, so that no two places show different figures.
+        paused = round(availability.paused_seconds, 4)
+        failures.append(f"{what} not served for {paused:.2f} s (objective {limit:g} s)")
     if name == "writes" and availability.hung and not objectives.hung_allowed:
         failures.append(f"{availability.hung} writes got no answer until the time-out")
     return failures, doubts

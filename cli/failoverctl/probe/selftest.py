@@ -1,7 +1,7 @@
 """Measures the prober: ``python -m failoverctl.probe.selftest --windows 200``.
 
 Servers of its own fail in programmed windows; the prober measures them as it would measure an
-estate, and the difference of each outage to the truth is its error. Output: mean, 95th percentile
+estate, and the difference of each pause to the truth is its error. Output: mean, 95th percentile
 and worst absolute error, and the bias. Exit code 0 when the mean is below the limit and no window
 was missed, 1 when not, 3 when the prober was disturbed and the figures prove nothing.
 """
@@ -119,14 +119,16 @@ def plan_windows(count: int, kinds: Sequence[WindowKind], start: float, chance: 
 
 
 def match(stream: str, result: ProbeResult, windows: Sequence[Window], zero: float) -> tuple[WindowError, ...]:
-    """Return each window with the sum of the outages that overlap it."""
+    """Return each window with the sum of the pauses that overlap it."""
     availability = result.writes if stream == "write" else result.http
     outages = availability.outages if availability is not None else ()
+    if availability is not None and availability.stall is not None:
+        outages = (*outages, availability.stall)
     errors = []
     for window in windows:
         start, end = window.start - zero, window.end - zero
         measured = sum(
-            outage.seconds
+            outage.paused_seconds
             for outage in outages
             if outage.start <= end + 0.2 and (outage.end or math.inf) >= start - 0.2
         )

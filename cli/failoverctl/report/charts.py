@@ -67,22 +67,21 @@ def overview(history: History, state: RunState) -> Markup | None:
 
 
 def close_up(history: History) -> tuple[Markup, Outage] | None:
-    """Return the longest outage with what was before and after it; None when there was none.
+    """Return the longest pause with what was before and after it; None when there was none.
 
-    Outages of writes come first, then those of HTTP.
+    Pauses of writes come first, then those of HTTP.
     """
     if not history.ops:
         return None
-    by_kind = _outages(history)
-    outages = by_kind["write"] or by_kind["http"]
-    if not outages:
+    by_kind = _pauses(history)
+    pauses = by_kind["write"] or by_kind["http"]
+    if not pauses:
         return None
-    outage = max(outages, key=lambda item: item.seconds)
-    margin = max(0.35, 0.75 * outage.seconds)
-    start = max(0.0, outage.start - margin)
-    end = outage.start + outage.seconds + margin
-    axis = _Axis(start, end, _relative, origin=outage.start)
-    return _picture(history, RunState(), axis, "The longest outage, close up", measure=outage), outage
+    pause = max(pauses, key=lambda item: item.paused_seconds)
+    margin = max(0.35, 0.75 * pause.paused_seconds)
+    start = max(0.0, pause.start - margin)
+    axis = _Axis(start, _end(pause) + margin, _relative, origin=pause.start)
+    return _picture(history, RunState(), axis, "The longest pause, close up", measure=pause), pause
 
 
 def _relative(seconds: float) -> str:
@@ -93,13 +92,20 @@ def _relative(seconds: float) -> str:
     return f"{sign}{size * 1000:g} ms" if size < 1 else f"{sign}{size:g} s"
 
 
-def _outages(history: History) -> Mapping[Kind, Sequence[Outage]]:
-    meta = history.meta
-    streams: Mapping[Kind, int] = {"write": meta.writers, "http": 1}
-    return {
-        kind: check_availability([op for op in history.ops if op.kind == kind], meta, number).outages
-        for kind, number in streams.items()
-    }
+def _pauses(history: History) -> Mapping[Kind, Sequence[Outage]]:
+    """Return what ``paused_seconds`` counts: the outages, or a stall that was longer than all of them."""
+    streams: Mapping[Kind, int] = {"write": history.meta.writers, "http": 1}
+    pauses: dict[Kind, Sequence[Outage]] = {}
+    for kind, count in streams.items():
+        seen = check_availability([op for op in history.ops if op.kind == kind], history.meta, count)
+        outages = sum(outage.paused_seconds for outage in seen.outages)
+        longer = seen.stall is not None and seen.stall.paused_seconds > outages
+        pauses[kind] = (*seen.outages, seen.stall) if longer and seen.stall is not None else seen.outages
+    return pauses
+
+
+def _end(pause: Outage) -> float:
+    return pause.start + pause.paused_seconds
 
 
 def _picture(
@@ -112,9 +118,9 @@ def _picture(
     measure: Outage | None = None,
 ) -> Markup:
     ops = [op for op in history.ops if axis.start <= op.intended <= axis.end]
-    outages = _outages(history)
-    shaded = outages["write"] or outages["http"]
-    drawing = Drawing(WIDTH, title, _describe(ops, outages))
+    pauses = _pauses(history)
+    shaded = pauses["write"] or pauses["http"]
+    drawing = Drawing(WIDTH, title, _describe(ops, pauses))
     rows = _rows(ops)
     lanes = _lanes(history, axis)
     phases = _phases(history, state, axis) if with_phases else []
@@ -138,8 +144,8 @@ def _picture(
     for x, label in axis.ticks():
         drawing.line(x, raster_top, x, axis_y, "grid")
         drawing.text(x, axis_y + 17, label, "tick", "middle")
-    for outage in shaded:
-        _shade(drawing, axis, outage, raster_top - 2, axis_y)
+    for pause in shaded:
+        _shade(drawing, axis, pause, raster_top - 2, axis_y)
     if measure is not None:
         _measure(drawing, axis, measure, top + 14)
     _draw_phases(drawing, phases, top)
@@ -148,9 +154,9 @@ def _picture(
         if position == 0:
             drawing.text(0, row_y + row_height / 2 + 4, "outcome", "lane-title")
         drawing.text(_LEFT - 10, row_y + row_height / 2 + 4, label, "row", "end")
-        if outages[kind] != shaded:
-            for outage in outages[kind]:
-                _shade(drawing, axis, outage, row_y - 2, row_y + row_height + 2)
+        if pauses[kind] != shaded:
+            for pause in pauses[kind]:
+                _shade(drawing, axis, pause, row_y - 2, row_y + row_height + 2)
         mine = [op for op in ops if (op.kind, op.stream) == (kind, stream)]
         _raster(drawing, axis, mine, row_y, row_height, history.meta.good_ms / 1000.0)
     _latency(drawing, axis, ops, history.meta.good_ms, history.meta.timeout_ms, latency_top, latency_bottom)
@@ -169,12 +175,12 @@ def _picture(
     return drawing.markup()
 
 
-def _describe(ops: Sequence[Op], outages: Mapping[Kind, Sequence[Outage]]) -> str:
+def _describe(ops: Sequence[Op], pauses: Mapping[Kind, Sequence[Outage]]) -> str:
     bad = sum(1 for op in ops if op.outcome != "ok")
     told = [f"{len(ops)} operations, {bad} of them not acknowledged."]
     names: Mapping[Kind, str] = {"write": "writes", "http": "HTTP"}
     for kind, name in names.items():
-        told += [f"Outage of {name}: {duration(outage.seconds)}." for outage in outages[kind]]
+        told += [f"Pause of {name}: {duration(pause.paused_seconds)}." for pause in pauses[kind]]
     return " ".join(told[:20])
 
 
@@ -188,21 +194,21 @@ def _rows(ops: Iterable[Op]) -> list[tuple[str, Kind, int]]:
     return rows
 
 
-def _shade(drawing: Drawing, axis: _Axis, outage: Outage, top: float, bottom: float) -> None:
-    end = outage.start + outage.seconds
-    if axis.sees(outage.start, end):
-        left = axis.x(outage.start)
+def _shade(drawing: Drawing, axis: _Axis, pause: Outage, top: float, bottom: float) -> None:
+    end = _end(pause)
+    if axis.sees(pause.start, end):
+        left = axis.x(pause.start)
         drawing.rect(left, top, max(2.0, axis.x(end) - left), bottom - top, "outage")
 
 
-def _measure(drawing: Drawing, axis: _Axis, outage: Outage, y: float) -> None:
-    left, right = axis.x(outage.start), axis.x(outage.start + outage.seconds)
+def _measure(drawing: Drawing, axis: _Axis, pause: Outage, y: float) -> None:
+    left, right = axis.x(pause.start), axis.x(_end(pause))
     drawing.path(
         f"M{number(left)} {number(y - 5)}v10M{number(right)} {number(y - 5)}v10"
         f"M{number(left)} {number(y)}L{number(right)} {number(y)}",
         "measure",
     )
-    text = duration(outage.seconds) + ("" if outage.end is not None else " and not over")
+    text = duration(pause.paused_seconds) + ("" if pause.end is not None else " and not over")
     wide = right - left > 8.0 * len(text) + 40
     if wide:
         width = 8.0 * len(text) + 16

@@ -88,7 +88,10 @@ class Objective:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a waterfall. ``left`` and ``width`` are percent of the whole length."""
+    """One bar of a waterfall. ``left`` and ``width`` are percent of the whole length.
+
+    What was done ``before`` the axis begins has no bar, only its length in words.
+    """
 
     label: str
     value: str
@@ -98,6 +101,7 @@ class Bar:
     group: str = ""
     detail: str = ""
     critical: bool = False
+    before: bool = False
 
 
 @dataclass(frozen=True)
@@ -299,8 +303,8 @@ def _tiles(
 def _outages_remark(availability: Mapping[str, Any]) -> str:
     outages = len(availability.get("outages") or ())
     if outages > 1:
-        longest = duration(float(availability.get("longest_outage_seconds") or 0.0))
-        return f"{outages} outages, the longest {longest}"
+        pauses = [float(o.get("paused_seconds") or 0.0) for o in _mappings(availability.get("outages"))]
+        return f"{outages} outages, the longest {duration(max(pauses, default=0.0))}"
     hung = int(availability.get("hung") or 0)
     return f"{count(hung, 'client')} hung" if hung else "no client hung"
 
@@ -401,26 +405,31 @@ def _steps(switchover: Mapping[str, Any] | None, state: RunState) -> Waterfall |
         outcomes = [s.outcome for s in state.steps]
     if not steps:
         return None
-    total = max(max(at + ms for _, _, at, ms, _ in steps), 0.1)
     named = {name: (at, at + ms) for name, _, at, ms, _ in steps}
-    band = None
-    label = ""
+    last = max(at + ms for _, _, at, ms, _ in steps)
+    start = end = 0.0
     if "fence" in named and "promote" in named:
         start, end = named["fence"][0], named["promote"][1]
-        band = (100 * start / total, 100 * (end - start) / total)
-        label = f"nobody may write: {milliseconds(end - start)}"
-    bars = tuple(
-        Bar(
-            label=title,
-            value=milliseconds(ms),
-            left=100 * at / total,
-            width=100 * ms / total,
-            outcome=outcome,
-            critical=band is not None and named["fence"][0] <= at < named["promote"][1],
+    # The axis begins where writes stop: what is done before costs nobody anything.
+    total = max(last - start, 0.1)
+    bars = []
+    for (_, title, at, ms, _), outcome in zip(steps, outcomes, strict=True):
+        before = at + ms <= start
+        left = max(0.0, at - start)
+        bars.append(
+            Bar(
+                label=title,
+                value=f"{milliseconds(ms)}, while writes go on" if before else milliseconds(ms),
+                left=100 * left / total,
+                width=0.0 if before else 100 * (at + ms - start - left) / total,
+                outcome=outcome,
+                critical=start <= at < end,
+                before=before,
+            )
         )
-        for (_, title, at, ms, _), outcome in zip(steps, outcomes, strict=True)
-    )
-    return Waterfall(bars, _ticks(total, lambda value: f"{value:g} ms"), band, label)
+    band = (0.0, 100 * (end - start) / total) if end > start else None
+    label = f"no host accepts writes: {milliseconds(end - start)}" if band else ""
+    return Waterfall(tuple(bars), _ticks(total, lambda value: f"{value:g} ms"), band, label)
 
 
 def _ticks(total: float, text: Any) -> tuple[tuple[float, str], ...]:
