@@ -38,6 +38,12 @@ options:
     description: Seconds after which the lock ends by itself.
     type: float
     default: 900
+  quorum_required:
+    description:
+      - Whether to refuse when etcd gives no answer. The runbook that repairs etcd says V(false), and goes on without
+        a lock.
+    type: bool
+    default: true
   force:
     description: Take the lock away from another run. Only with O(state=absent).
     type: bool
@@ -72,6 +78,11 @@ lock:
   returned: always
   type: dict
   sample: {owner: anna@controller, run_id: 20261123T031500Z-switchover-7f3a, runbook: switchover}
+failover_refused:
+  description: True when etcd gives no answer and O(quorum_required) is true.
+  returned: on failure
+  type: bool
+  sample: true
 failover_locked:
   description: True when another run holds the lock.
   returned: on failure
@@ -101,10 +112,24 @@ def refusal(lock: dict[str, t.Any]) -> dict[str, t.Any]:
     return {"msg": f"{text} ({held['age_seconds']} s).", "failover_locked": True, "lock": held}
 
 
+def quorum_lost(observed: str) -> dict[str, str]:
+    """The refusal of a run that needs etcd while etcd gives no answer."""
+    return {
+        "code": "quorum_lost",
+        "message": "etcd gives no answer, so neither a lock nor a new primary can be recorded.",
+        "observed": observed,
+        "limit": "a majority of etcd members",
+        "fix": "Bring the etcd members back: `failoverctl status` counts those that answer.",
+    }
+
+
 def apply(module: AnsibleModule) -> dict[str, t.Any]:
     """Take or give back the lock; the result of the module."""
     want = module.params
-    lock = _agent.status(want["socket"])["lock"]
+    estate = _agent.status(want["socket"])
+    if not estate["etcd"]["reachable"]:
+        raise _agent.AgentError("quorum_lost", f"no answer from {', '.join(estate['etcd']['unhealthy'])}")
+    lock = estate["lock"]
     mine = lock is not None and lock["run_id"] == want["run_id"]
     if want["state"] == "absent":
         due = lock is not None and (mine or want["force"])
@@ -132,6 +157,7 @@ def main() -> None:
             "owner": {"type": "str", "default": ""},
             "runbook": {"type": "str", "default": ""},
             "ttl_seconds": {"type": "float", "default": 900.0},
+            "quorum_required": {"type": "bool", "default": True},
             "force": {"type": "bool", "default": False},
             **_agent.ARGUMENT_SPEC,
         },
@@ -142,7 +168,12 @@ def main() -> None:
     except _agent.AgentError as error:
         if error.code == "absent":
             module.exit_json(changed=False, lock=None)
-        module.fail_json(msg=f"The estate lock cannot be read: {error}")
+        if error.code != "quorum_lost":
+            module.fail_json(msg=f"The estate lock cannot be read: {error}")
+        if module.params["state"] == "absent" or not module.params["quorum_required"]:
+            module.warn(f"The run goes on without the estate lock: {error}")
+            module.exit_json(changed=False, lock=None)
+        module.fail_json(msg=f"Refused: {error}", failover_refused=True, refusals=[quorum_lost(str(error))])
 
 
 if __name__ == "__main__":
