@@ -19,8 +19,6 @@ from pathlib import Path
 from types import FrameType
 
 TOP = Path(__file__).resolve().parent.parent
-#: Labs that belong to tests. No other lab is touched here.
-LABS = ("ci", "molecule")
 #: Seconds in which an interrupted command has to clean up after itself, before it is killed.
 GRACE_SECONDS = 90.0
 
@@ -29,13 +27,18 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Stage:
-    """Commands that belong together: all are run, within the limit, and the stage fails if one does."""
+    """Commands that belong together: all are run, within the limit, and the stage fails if one does.
+
+    ``labs`` are the names of the labs it makes, which are its own: they are removed before and after. A stage that
+    needs root for labs with names of their own, which it removes itself, has only ``needs_root``.
+    """
 
     name: str
     what: str
     limit_seconds: float
     commands: Callable[[], Iterable[Command]]
-    makes_labs: bool = False
+    needs_root: bool = False
+    labs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,9 @@ STAGES = (
     Stage("unit", "what needs no hosts", 300, pytest()),
     Stage("packaging", "wheel and collection, installed elsewhere", 300, pytest("packaging")),
     Stage("sanity", "ansible-test on the collection as published", 420, lambda: [("scripts/sanity",)]),
-    Stage("lab", "real hosts on this machine", 420, pytest("lab"), makes_labs=True),
-    Stage("molecule", "each role on bare hosts", 1200, molecule, makes_labs=True),
-    Stage("e2e", "from bare hosts to measured switchovers", 1200, pytest("e2e"), makes_labs=True),
+    Stage("lab", "real hosts on this machine", 420, pytest("lab"), needs_root=True),
+    Stage("molecule", "each role on bare hosts", 1200, molecule, True, ("molecule",)),
+    Stage("e2e", "from bare hosts to measured switchovers", 1200, pytest("e2e"), True, ("ci",)),
 )
 
 
@@ -143,9 +146,9 @@ def run_stage(stage: Stage) -> Outcome:
     return Outcome(stage, time.monotonic() - begun, tuple(problems))
 
 
-def take_labs_down() -> None:
-    """Remove the labs of tests, if there are any."""
-    for lab in LABS:
+def take_down(labs: Iterable[str]) -> None:
+    """Remove labs, if they are there."""
+    for lab in labs:
         done = subprocess.run(
             [sys.executable, "-m", "failoverctl.lab", "--name", lab, "down"],
             cwd=TOP,
@@ -199,15 +202,15 @@ def main() -> int:
     if unknown:
         parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(names)}")
     stages = [stage for stage in STAGES if stage.name in wanted]
-    makes_labs = any(stage.makes_labs for stage in stages)
-    if makes_labs and os.geteuid() != 0:
-        parser.error(f"labs need root; without it run {' '.join(s.name for s in STAGES if not s.makes_labs)}")
+    labs = [lab for stage in stages for lab in stage.labs]
+    if any(stage.needs_root for stage in stages) and os.geteuid() != 0:
+        others = [stage.name for stage in STAGES if not stage.needs_root]
+        parser.error(f"labs need root; without it there are {', '.join(others)}")
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     outcomes = []
     try:
-        if makes_labs:
-            take_labs_down()
+        take_down(labs)
         for stage in stages:
             outcomes.append(run_stage(stage))
     except KeyboardInterrupt:
@@ -215,8 +218,7 @@ def main() -> int:
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if makes_labs:
-            take_labs_down()
+        take_down(labs)
         say(f"\n{table(outcomes)}")
     return 1 if any(outcome.problems for outcome in outcomes) else 0
 
