@@ -1,0 +1,316 @@
+"""docs/reference/agent.md, from the code of failover-agent. Nothing of it is run but what makes its answers."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from failover_agent import __version__, config, daemon, gates, model
+from failover_agent.agent import Agent
+
+from scripts.docs.markdown import REFERENCE, TOP, DocsError, block, code, described, docstring, page, table
+from scripts.docs.source import branches, calls, field_rows, request_keys
+
+CODE = TOP / "roles" / "agent" / "files" / "failover_agent"
+AT = "2026-11-23T03:15:00.000Z"
+
+#: Fields of the status object.
+STATUS = {
+    "schema": "version of this format",
+    "estate": "name of the estate",
+    "host": "name of this host in the inventory",
+    "version": "of the agent",
+    "role": "`primary`, `replica`, `fenced` (may not take writes), `starting`, `stopped`, `unseeded` (has no data yet)",
+    "term": "the current term; null without quorum, and before the first",
+    "primary": "the host that the term names",
+    "leader": "who holds the leader key; null when nobody does",
+    "leader.holder": "name of the host",
+    "leader.term": "the term it leads in",
+    "sync": "the sync set; null before the first term",
+    "sync.term": "the term it was written in",
+    "sync.primary": "the host that waits for its members",
+    "sync.members": "hosts that have every acknowledged write while the mode is `strict`",
+    "sync.mode": "`strict`: the primary waits for a member; `degraded`: it waits for nobody",
+    "lease": "the lease of this host in etcd",
+    "lease.held": "whether it is valid",
+    "lease.remaining_seconds": "for how long it is, by the own clock",
+    "etcd": "what this host sees of etcd",
+    "etcd.reachable": "whether the keys of the estate could be read",
+    "etcd.endpoints": "members that were asked",
+    "etcd.healthy": "members that said they are healthy",
+    "etcd.unhealthy": "the others, by name",
+    "database": "the local MariaDB; without it running the rest is unknown",
+    "database.engine": "always `mariadb`",
+    "database.running": "whether it answers",
+    "database.version": "its version",
+    "database.read_only": "whether it refuses writes",
+    "database.gtid_binlog_pos": "last transactions in its binary log",
+    "database.gtid_slave_pos": "last transactions it applied as a replica",
+    "database.io_running": "whether it receives; null on a primary",
+    "database.sql_running": "whether it applies; null on a primary",
+    "database.replicates_from": "name of the host it follows; null on a primary",
+    "database.lag_seconds": "how far it is behind; null when unknown, and on a primary",
+    "database.semi_sync_clients": "replicas that acknowledge to it",
+    "database.error": "what is wrong with it or with its replication, else empty",
+    "vips": "the virtual IPs, by name",
+    "vips.site": "one virtual IP",
+    "vips.site.address": "its address",
+    "vips.site.follows": "`primary` or `web`",
+    "vips.site.held": "whether this host has the address",
+    "members": "what data hosts say of themselves, by name; who is not here is gone",
+    "members.www1": "one host",
+    "members.www1.role": "its role",
+    "members.www1.version": "of its agent",
+    "lock": "the lock of the estate; null when nobody holds it",
+    "lock.owner": "who",
+    "lock.run_id": "for which run",
+    "lock.runbook": "for which runbook",
+    "lock.acquired_at": "since when",
+    "problems": "what keeps the agent from what it wants",
+    "problems[].code": "`hold` when it waits knowingly, else the name of the action that failed",
+    "problems[].message": "what it waits for, or what went wrong",
+    "at": "when this was said",
+}
+
+#: Fields of GET /role.
+ROLE = {
+    "schema": "version of this format",
+    "host": "name of this host",
+    "role": "as in the status",
+    "term": "the last term this host knows of",
+    "writable": "whether the database takes writes",
+    "vips": "by name of the virtual IP, whether this host has it",
+    "vips.site": "one virtual IP",
+    "at": "when this was said",
+}
+
+#: Paths of the health port.
+HEALTH = {
+    "/primary": "200 on the writable primary, else 503",
+    "/replica": "200 on a replica that replicates, with `?lag=N` at most N seconds behind; else 503",
+    "/health": "200 on a primary and on a replica, else 503",
+    "/role": "200 with the JSON object below",
+    "/metrics": "200 with the metrics below",
+}
+
+METRICS = {
+    "failover_role": "1 for the role of this host, in the label `role`",
+    "failover_writable": "1 when the database takes writes",
+    "failover_term": "the last term this host knows of",
+    "failover_lease_remaining_seconds": "for how long the lease is valid",
+    "failover_vip_held": "1 when this host has the virtual IP in the label `vip`",
+}
+
+#: Commands of the socket: what each does, or the method of the agent that says it; and the fields of its answer.
+COMMANDS = {
+    "status": ("Tell everything about this host and what it knows of the estate.", "`estate`: the status object"),
+    "switchover": (
+        "Hand the primary role over; with `check` ask every gate only.",
+        "`switchover`: what the module [switchover](modules.md#switchover) returns",
+    ),
+    "bootstrap": (Agent.bootstrap, "`changed`, `primary`, `term`"),
+    "adopt": (Agent.adopt, "`changed`"),
+    "seed": (Agent.seed, "`changed`, and if so `from` and `position`"),
+    "lock_acquire": (Agent.lock_acquire, "`acquired`, `lock`"),
+    "lock_release": (Agent.lock_release, "`released`, `lock`"),
+}
+
+CONFIG = {
+    "estate": "name of the estate",
+    "host": "name of this host",
+    "hosts": "addresses of all database hosts by name",
+    "etcd_endpoints": "URLs of the members of etcd, the own one first",
+    "pki": "`ca`, `certificate` and `key`: paths of this agent's files (PEM)",
+    "replication_pki": "the same of MariaDB, for replication",
+    "vips": "virtual IPs, each with `name`, `address` and `follows`",
+    "health_address": "address of the health port",
+    "health_port": "TCP port of the health answers (HTTP)",
+    "peer_port": "TCP port for other agents (HTTPS)",
+    "database_port": "TCP port of MariaDB",
+    "database_socket": "socket of MariaDB",
+    "database_unit": "unit of MariaDB",
+    "database_pid_file": "file with the process id of mariadbd",
+    "database_directory": "data directory of MariaDB",
+    "replication_user": "account that replicas use",
+    "runtime_directory": "socket, gate and environment of MariaDB",
+    "state_directory": "what outlives a restart",
+    "policy": "the knobs below",
+}
+
+POLICY = {
+    "lease_ttl": "how long a lease lasts that is not renewed",
+    "renew_interval": "how often it is renewed",
+    "tick_interval": "how often the agent looks and decides when nothing wakes it",
+    "fence_margin": "how long before the end of the lease a writable database is fenced",
+    "replica_loss": "after how long a replica that is gone leaves the sync set",
+    "switchover_limit": "how long a step of a planned switchover may take",
+    "transaction_limit": "age of an open transaction from which a planned switchover is refused",
+    "lag_limit": "how long the new primary may need to catch up",
+    "disk_free_fraction": "part of the data disk that must be free (no seconds)",
+}
+
+
+def pages() -> Mapping[Path, str]:
+    """Return the page.
+
+    :raises DocsError: when the code knows something that is not described here, or the other way round.
+    """
+    agent = _example()
+    return {
+        REFERENCE / "agent.md": page(
+            "Agent",
+            "roles/agent/files/failover_agent",
+            "`failover-agent` runs on every database host. It holds the host's lease in etcd, gives MariaDB its role, "
+            "and opens the gate for what follows the primary. [How it decides](../concepts.md).",
+            "## Commands",
+            "`failover-agent ctl COMMAND [KEY=VALUE ...]` sends one command to the daemon and prints the answer; exit "
+            "status 1 when the agent says no. Below it is a socket for root only, `/run/failover-agent/agent.sock`: "
+            'one JSON object in, one out, each on a line. An answer has `"ok": true`, or `"ok": false` with `code` and '
+            "`error`. Rather use the playbooks: they hold the lock of the estate.",
+            table(("command", "fields", "does", "answer"), _commands()),
+            "## Status",
+            "`failover-agent ctl status`, and `failoverctl status --json` under `hosts[].status`:",
+            described(_status(agent), STATUS, "agent.md, status"),
+            block(json.dumps(_status(agent), indent=2), "json"),
+            "## Health port",
+            "Port 8010, plain HTTP, read-only; for load balancers, monitoring and the prober. GET, HEAD and OPTIONS.",
+            table(("path", "answer"), _health()),
+            "`/role` says:",
+            described(_role(agent), ROLE, "agent.md, role"),
+            "## Metrics",
+            "`/metrics`, in the text format of Prometheus. Every metric has the labels `estate` and `host`.",
+            table(("metric", "type", "meaning"), _metrics(agent)),
+            "## Configuration",
+            "`/etc/failover-agent/agent.json`, written by the role [agent](roles/agent.md) and read at the start. An "
+            "unknown key is an error. `failover-agent run --check` reads it and ends.",
+            table(("key", "type", "default", "meaning"), _fields(config.Config, CONFIG)),
+            "`policy`, in seconds. The role writes those that differ by [profile](inventory.md#profiles), and those "
+            "that it has a variable for.",
+            table(("key", "type", "default", "meaning"), _fields(model.Policy, POLICY)),
+            "## Keys in etcd",
+            "Below `/failover/<estate>/`, each a JSON object.",
+            *_keys(),
+            "## What it does",
+            "Every second, and when something happens, the agent reads etcd and the database, and a pure function says "
+            "what to do. `journalctl -u failover-agent` has each of these with its reason.",
+            table(("action", "meaning"), _actions()),
+            "## Refusals of a planned switchover",
+            "What the answers say; [what to do](../howto/switchover.md#gates).",
+            table(("code", "message", "limit", "fix"), _refusals()),
+        )
+    }
+
+
+def _compare(what: str, found: set[str], words: set[str]) -> None:
+    if found != words:
+        unknown, superfluous = sorted(found - words), sorted(words - found)
+        raise DocsError(f"agent.md, {what}: not described {unknown or 'none'}, not in the code {superfluous or 'none'}")
+
+
+def _example() -> Any:
+    """Return what :class:`Agent` needs of itself to answer, with a small estate in it."""
+    stored = model.Stored(
+        term=model.Term(term=3, primary="www1"),
+        leader=model.Leader(holder="www1", term=3),
+        sync=model.Sync(term=3, primary="www1", members=("www2",), mode="strict"),
+        lock=model.Lock("anna@controller", "20261123T031500Z-switchover-7f3a", "switchover", AT),
+        members={"www1": model.Member("www1", "198.51.100.11", __version__, 1, "primary")},
+    )
+    replication = model.Replication("198.51.100.11", True, False, True, True, "0-1-9", 0)
+    database = model.Database(
+        running=True,
+        version="11.8.6",
+        gtid_binlog_pos="0-1-9",
+        gtid_slave_pos="0-1-9",
+        replication=replication,
+        semi_sync_replica=True,
+    )
+    return SimpleNamespace(
+        config=SimpleNamespace(estate="shop", host="www2", vips=(config.Vip("site", "198.51.100.10", "primary"),)),
+        host=SimpleNamespace(now=lambda: 0.0, held=lambda: {"site": False}),
+        lease=SimpleNamespace(valid_until=4.2),
+        may_be_writable=False,
+        _ask_etcd=lambda: (stored, {"www1": True, "www2": True, "witness": False}),
+        _name_of=lambda _address: "www1",
+        _problems=(("hold", "a planned switchover is at work on this host"),),
+        _role="replica",
+        _seen=database,
+        _stored=stored,
+    )
+
+
+def _status(agent: Any) -> dict[str, Any]:
+    return {**Agent.status(cast(Agent, agent)), "at": AT}
+
+
+def _role(agent: Any) -> dict[str, Any]:
+    return {**Agent.role(cast(Agent, agent)), "at": AT}
+
+
+def _commands() -> Iterator[tuple[str, str, str, str]]:
+    found = branches(CODE / "daemon.py", "command")
+    _compare("commands", set(found), set(COMMANDS))
+    for name, branch in found.items():
+        needed, optional = request_keys(branch)
+        told, answer = COMMANDS[name]
+        does = told if isinstance(told, str) else docstring(inspect.getdoc(told))
+        keys = [code(key) for key in needed] + [f"perhaps {code(key)}" for key in optional]
+        yield code(name), ", ".join(dict.fromkeys(keys)), does, answer
+
+
+def _health() -> Iterator[tuple[str, str]]:
+    _compare("health port", set(branches(CODE / "daemon.py", "do_GET")), set(HEALTH))
+    yield from ((code(path), meaning) for path, meaning in HEALTH.items())
+
+
+def _metrics(agent: Any) -> Iterator[tuple[str, str, str]]:
+    text = daemon.metrics(cast(Agent, agent), _role(agent))
+    types = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE"))
+    _compare("metrics", set(types), set(METRICS))
+    yield from ((code(name), kind, METRICS[name]) for name, kind in types.items())
+
+
+def _fields(kind: Any, words: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
+    _compare(kind.__name__, {item.name for item in dataclasses.fields(kind)}, set(words))
+    for name, annotation, default in field_rows(kind):
+        yield name, annotation, default, words[name.strip("`")]
+
+
+def _keys() -> Iterator[str]:
+    for kind in (model.Term, model.Leader, model.Sync, model.Lock, model.Member):
+        yield docstring(kind.__doc__)
+        yield table(("field", "type", "default"), field_rows(kind))
+
+
+def _actions() -> Iterator[tuple[str, str]]:
+    for kind in model.Action.__subclasses__():
+        yield code(kind.__name__), docstring(kind.__doc__)
+
+
+def _refusals() -> Iterator[tuple[str, str, str, str]]:
+    parameters = tuple(inspect.signature(gates.Refusal).parameters)
+    seen: dict[str, tuple[str, str, str, str]] = {}
+    for told in calls(CODE / "gates.py", "Refusal", parameters):
+        row = (code(told.one("code")), told.one("message"), told.one("limit"), told.one("fix"))
+        seen.setdefault(told.one("code"), row)
+    yield from seen.values()
+
+
+def refusal_codes() -> set[str]:
+    """Return the codes of all refusals of a planned switchover."""
+    tree = ast.parse((CODE / "gates.py").read_text(encoding="utf-8"))
+    return {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "Refusal"
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+    }

@@ -1,0 +1,51 @@
+"""docs/reference/index.md: what there is to look up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from failoverctl.commands.root import cli
+
+from scripts.docs.command_line import commands
+from scripts.docs.markdown import REFERENCE, ansible, code, page, table
+from scripts.docs.playbooks import playbook_paths
+from scripts.docs.plugins import plugin_paths
+from scripts.docs.roles import role_paths, specification
+
+
+def pages() -> Mapping[Path, str]:
+    """Return the page."""
+    names = [path for path, _, _ in commands(cli, click.Context(cli, info_name="failoverctl"))]
+    listed = ", ".join(f"[{name.removeprefix('failoverctl ')}](cli.md#{name.replace(' ', '-')})" for name in names)
+    roles = (
+        (f"[{role.name}](roles/{role.name}.md)", ansible(specification(role)["main"]["short_description"]))
+        for role in role_paths()
+    )
+    return {
+        REFERENCE / "index.md": page(
+            "Reference",
+            "the code",
+            "Everything here is generated from the code, and `make test` fails when it is not up to date.",
+            table(
+                ("page", "what is in it"),
+                [
+                    ("[Command line](cli.md)", f"exit status, common options, `failover.yml`, and {listed}"),
+                    ("[Inventory](inventory.md)", "groups, variables, profiles, ports, and what `check` judges"),
+                    ("[Playbooks](playbooks.md)", ", ".join(code(path.stem) for path in playbook_paths())),
+                    ("[Modules](modules.md)", _names("modules")),
+                    ("[Filters](filters.md)", _names("filter")),
+                    ("[Agent](agent.md)", "commands, HTTP, status, configuration, metrics, keys in etcd, refusals"),
+                    ("[Files and JSON](formats.md)", "run folder, journal, result, probe, what `--json` prints"),
+                    ("[Benchmarks](benchmarks.md)", "what was measured, on which machine"),
+                ],
+            ),
+            "## Roles",
+            table(("role", "what it does"), roles),
+        )
+    }
+
+
+def _names(kind: str) -> str:
+    return ", ".join(code(path.stem) for path in plugin_paths(kind))
