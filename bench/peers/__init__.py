@@ -1,0 +1,1 @@
+"""The peers: what others use for the same purpose, set up as they are usually set up."""

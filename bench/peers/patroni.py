@@ -1,0 +1,99 @@
+"""Patroni: `patronictl switchover` in synchronous mode, clients that know all hosts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from failoverctl.probe import Target
+from failoverctl.probe.model import Reader, WriteTarget
+
+from bench import beds, measure, postgres
+from bench.beds import DATA_HOSTS, Bed
+from bench.figures import PATRONI
+from bench.machine import package_versions
+from bench.measure import Plan
+from bench.peers import provision
+from bench.recorder import Recorder
+
+_PLAYBOOK = Path(__file__).with_name("patroni.yml")
+_PACKAGES = ("etcd-server", "patroni", "postgresql-17")
+_CACHED = ("etcd-server", "etcd-client", "postgresql-common", "postgresql-17", "patroni", "python3-etcd")
+_CONFIG = "/etc/patroni/config.yml"
+_ACCOUNT = "failover_probe"
+
+
+def measure_switchovers(record: Recorder, bed: Bed, runs: int) -> None:
+    """Provision the peer, then measure switchovers there and back."""
+    password = str(bed.variables["mariadb_probe_password"])
+    provisioned = provision.timed(bed, _PLAYBOOK, _CACHED)
+    beds.until(lambda: settled(members(bed)) is not None, 90.0, "Patroni has no synchronous standby")
+    _make_account(bed, leader(bed), password)
+    settings = {"command": "patronictl switchover --force", "synchronous_mode": True, **measure.LOAD}
+    with record.part(PATRONI, settings, package_versions(bed, DATA_HOSTS[0], _PACKAGES)) as part:
+        part.timing(provisioned)
+        for number in range(1, runs + 1):
+            beds.until(lambda: settled(members(bed)) is not None, 90.0, "Patroni's members are not in step again")
+            source = leader(bed)
+            target = next(host for host in DATA_HOSTS if host != source)
+            plan = Plan(number, source, target, partial(_switch, bed, source, target))
+            part.move(
+                measure.move(plan, _target(bed, password, number), bed.folder / f"probe{number}", module="bench.prober")
+            )
+
+
+def members(bed: Bed) -> Sequence[Mapping[str, Any]]:
+    """Return what `patronictl list` says of the members."""
+    found = json.loads(bed.shell(DATA_HOSTS[0], "patronictl", "-c", _CONFIG, "list", "--format", "json"))
+    return list(found)
+
+
+def settled(listed: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the leader when the others replicate in step with it, one of them synchronously, else None."""
+    leaders = [member for member in listed if member["Role"] == "Leader" and member["State"] == "running"]
+    others = [member for member in listed if member["Role"] != "Leader"]
+    if len(leaders) != 1 or not others:
+        return None
+    streaming = all(member["State"] == "streaming" and member.get("Lag in MB") == 0 for member in others)
+    synchronous = any(member["Role"] == "Sync Standby" for member in others)
+    return str(leaders[0]["Member"]) if streaming and synchronous else None
+
+
+def leader(bed: Bed) -> str:
+    """Return the leader of a settled cluster. Raises BenchError when it is not."""
+    found = settled(members(bed))
+    if found is None:
+        raise beds.BenchError("Patroni's members are not in step")
+    return found
+
+
+def _switch(bed: Bed, source: str, target: str) -> None:
+    words = ["patronictl", "-c", _CONFIG, "switchover", "bench", "--leader", source, "--candidate", target, "--force"]
+    bed.shell(target, *words)
+    beds.until(lambda: settled(members(bed)) == target, 60.0, f"{target} is not leader with a standby")
+
+
+def _make_account(bed: Bed, primary: str, password: str) -> None:
+    role = f"CREATE ROLE {_ACCOUNT} LOGIN PASSWORD '{password}'"
+    _sql(bed, primary, "postgres", role)
+    _sql(bed, primary, "postgres", f"CREATE DATABASE {_ACCOUNT} OWNER {_ACCOUNT}")
+    _sql(bed, primary, _ACCOUNT, f"SET ROLE {_ACCOUNT}; {postgres.CREATE_TABLE}")
+
+
+def _sql(bed: Bed, host: str, database: str, statement: str) -> None:
+    words = ["runuser", "-u", "postgres", "--", "psql", "--set=ON_ERROR_STOP=1", "--quiet", "--dbname", database]
+    bed.lab.exec(host, words, stdin=statement, check=True)
+
+
+def _target(bed: Bed, password: str, number: int) -> Target:
+    addresses = [bed.addresses[host] for host in DATA_HOSTS]
+    return Target(
+        run_id=f"patroni-{number}",
+        rate_hz=measure.RATE_HZ,
+        writers=measure.WRITERS,
+        write=WriteTarget(",".join(addresses), 5432, _ACCOUNT, password, _ACCOUNT),
+        readers=tuple(Reader(host, bed.addresses[host], 5432) for host in DATA_HOSTS),
+    )
