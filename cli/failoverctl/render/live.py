@@ -151,9 +151,12 @@ class LiveView:
         """Take the terminal; nothing is drawn before the first record."""
         from rich.live import Live
 
-        self._console = console(stream, colour=colour, width=width)
-        self._console.is_terminal  # noqa: B018
-        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._live = Live(
+            console=console(stream, colour=colour, width=width, terminal=True),
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._verbosity = verbosity
         self._started = False
 
