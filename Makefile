@@ -20,8 +20,8 @@ lint: ## style and types
 	@scripts/bootstrap --tools
 	@.venv/bin/python scripts/test.py lint
 
-bench: ## the figures of docs/reference/benchmarks.md, measured on this machine (root)
-	@scripts/bootstrap --lab
+bench: ## the figures of docs/reference/benchmarks.md, measured on this machine (root); only some: make bench PARTS="switchover patroni"
+	@scripts/bootstrap --tools --lab
 	@.venv/bin/python -m bench $(PARTS)
 
 build: ## the wheel and the collection, in dist/
