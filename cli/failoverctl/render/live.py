@@ -174,13 +174,18 @@ class LiveView:
         self.tick(after, record.t)
 
     def tick(self, state: RunState, seconds: float) -> None:
-        """Draw the state as it is `seconds` after the start."""
+        """Draw the state as it is `seconds` after the start.
+
+        The cursor waits on an empty line, where the terminal's echo of Ctrl-C does no harm.
+        """
         if self._started:
-            self._live.update(frame(state, seconds), refresh=True)
+            from rich.console import Group
+
+            self._live.update(Group(frame(state, seconds), ""), refresh=True)
 
     def close(self, state: RunState) -> None:
         """Draw the end and give the terminal back."""
-        self.tick(state, state.seconds)
         if self._started:
+            self._live.update(frame(state, state.seconds), refresh=True)
             self._live.stop()
             self._started = False
