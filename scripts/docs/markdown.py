@@ -102,7 +102,8 @@ def kind_of(name: str, option: Mapping[str, Any]) -> str:
         kind = f"list of {option['elements']}"
     unit = unit_of(name)
     if option.get("choices"):
-        return ", ".join(code(choice) for choice in option["choices"])
+        choices = ", ".join(code(choice) for choice in option["choices"])
+        return f"list of {choices}" if option.get("type") == "list" else choices
     return f"{kind}, {unit}" if unit else kind
 
 
@@ -131,12 +132,12 @@ def default_of(name: str, option: Mapping[str, Any]) -> str:
 def in_words(template: str) -> str:
     """Return what a template looks up: ``{{ a | default('b') }}`` is `a`, else `b`. Others are shown as they are."""
     found = jinja2.Environment(autoescape=True).parse(template)
-    plain = code(" ".join(template.split()).removeprefix("{{ ").removesuffix(" }}"))
+    text = " ".join(template.split())
     match found.body:
         case [nodes.Output(nodes=[expression])]:
             words = _lookup(expression)
-            return ", else ".join(words) if words else plain
-    return plain
+            return ", else ".join(words) if words else code(text.removeprefix("{{ ").removesuffix(" }}"))
+    return code(text)
 
 
 def _lookup(expression: nodes.Node) -> list[str]:
