@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import failoverctl
 from failoverctl.errors import ExitCode, FailoverctlError
 
 
@@ -39,3 +43,13 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "INTERRUPTED": 130,
     }
     assert all(code.meaning for code in ExitCode)
+
+
+def test_every_page_that_an_error_names_is_there() -> None:
+    package = Path(failoverctl.__file__).parent
+    repository = package.parents[1]
+    for path in package.rglob("*.py"):
+        for page, anchor in re.findall(r"\"(docs/[^\"#{]+\.md)(?:#([^\"]+))?\"", path.read_text()):
+            text = (repository / page).read_text()
+            headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"(?m)^#+ (.+)$", text)}
+            assert not anchor or anchor in headings, f"{path.name}: {page}#{anchor}"

@@ -189,7 +189,6 @@ def explain(result: Mapping[str, Any], directory: Path) -> None:
     verdict = result["verdict"]
     code = ExitCode(result["exit_code"])
     runbook = result["runbook"]
-    docs = f"docs/howto/{runbook}.md"
     if verdict == "refused":
         refusals = result["refusals"]
         lines = [refusal_line(item) for item in refusals]
@@ -199,24 +198,28 @@ def explain(result: Mapping[str, Any], directory: Path) -> None:
             f"{runbook} refused: {head}",
             why="nothing was changed: a planned runbook must not lose a write or leave no primary.",
             fix="\n".join(dict.fromkeys(fixes)),
-            docs=f"{docs}#gates",
+            docs="docs/howto/switchover.md#gates" if runbook == "switchover" else "docs/howto/setup.md",
             exit_code=code,
         )
     elif verdict == "locked":
-        error = _locked(result["lock"] or {}, directory, docs, code)
+        error = _locked(result["lock"] or {}, directory, code)
     elif verdict == "invalid" and result["problems"]:
         from failoverctl.inspection import problem_of
         from failoverctl.problems import ConfigurationError
 
         error = ConfigurationError([problem_of(item) for item in result["problems"]], Path.cwd())
     elif verdict in ("failed", "unreachable", "invalid") and result["reason"]:
-        error = FailoverctlError(f"{runbook}: {result['reason']}", exit_code=code)
+        error = FailoverctlError(
+            f"{runbook} {'failed' if verdict == 'failed' else verdict}: {result['reason']}",
+            docs="docs/howto/trouble.md",
+            exit_code=code,
+        )
     else:
         return
     talk(error.render())
 
 
-def _locked(lock: Mapping[str, Any], directory: Path, docs: str, code: ExitCode) -> FailoverctlError:
+def _locked(lock: Mapping[str, Any], directory: Path, code: ExitCode) -> FailoverctlError:
     """The error for an estate that is locked; it knows what became of a run of this machine."""
     from failoverctl.render.table import lock_line
     from failoverctl.runs import RunFolder
@@ -232,7 +235,7 @@ def _locked(lock: Mapping[str, Any], directory: Path, docs: str, code: ExitCode)
         why = f"that run was started on this machine and has ended ({verdict}) without giving its lock back."
         fix = f"failoverctl status, to see where it left the estate; then {release}"
     what = f"the estate is locked by {lock_line(lock, datetime.now(UTC))}."
-    return FailoverctlError(what, why=why, fix=fix, docs=docs, exit_code=code)
+    return FailoverctlError(what, why=why, fix=fix, docs="docs/howto/trouble.md#a-run-was-interrupted", exit_code=code)
 
 
 def refusal_line(refusal: Mapping[str, Any]) -> str:
