@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from failoverctl.errors import ExitCode
 
 TOP = Path(__file__).resolve().parents[2]
 COLLECTION = ("meta", "playbooks", "plugins", "roles")
@@ -56,9 +55,3 @@ def test_no_file_names_a_place_of_the_machine_it_was_written_on() -> None:
         if path.is_file() and not path.is_symlink():
             named += [f"{name}: {found[0]}" for found in places.finditer(path.read_text("utf-8", errors="replace"))]
     assert named == []
-
-
-def test_the_documented_exit_statuses_are_those_of_the_command() -> None:
-    page = TOP / "docs" / "reference" / "cli.md"
-    rows = re.findall(r"^\|\s*`?(\d+)`?\s*\|\s*(.*?)\s*\|", page.read_text(encoding="utf-8"), re.M)
-    assert {int(number): meaning for number, meaning in rows} == {int(code): code.meaning for code in ExitCode}
