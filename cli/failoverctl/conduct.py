@@ -35,7 +35,7 @@ from failoverctl.journal import (
 )
 from failoverctl.paths import runs_directory
 from failoverctl.runbooks import CATALOGUE, Danger, Runbook, phases
-from failoverctl.runner import Ended, Request, Run, Tick
+from failoverctl.runner import Ended, Output, Request, Run, Tick
 from failoverctl.transcript import EXIT_CODES, Transcript, Verdict
 
 #: How long the estate must look undisturbed after a runbook before the measurement ends.
@@ -53,6 +53,9 @@ class View(Protocol):
 
     def tick(self, state: RunState, seconds: float) -> None:
         """Show that time passed; `seconds` is the age of the run."""
+
+    def raw(self, text: str) -> None:
+        """Show what ansible-playbook printed, for those who asked for it."""
 
     def close(self, state: RunState) -> None:
         """Show the end and leave the terminal as it was found."""
@@ -266,6 +269,8 @@ class _Conductor:
                 self._write(Note(text=_INTERRUPT_NOTES[min(told, 2) - 1]))
             if isinstance(event, Tick):
                 self._view.tick(self._state, self._journal.seconds)
+            elif isinstance(event, Output) and event.level == "raw":
+                self._view.raw(event.text)
             elif isinstance(event, Ended):
                 ended = event
         self._run = None

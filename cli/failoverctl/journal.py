@@ -76,7 +76,8 @@ class TaskStarted(_Record):
 class Task(_Record):
     """A task ended on one host: ok, changed, failed, skipped or unreachable, after ``seconds``.
 
-    ``message`` is what the host answered where it failed, else empty.
+    ``message`` is what the host answered where it failed, else empty. ``diff`` is what was changed,
+    as a unified diff, if the run was asked for it.
     """
 
     kind: ClassVar[str] = "task"
@@ -86,6 +87,7 @@ class Task(_Record):
     outcome: str
     seconds: float
     message: str = ""
+    diff: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,12 +36,17 @@ class Danger(Enum):
 
 @dataclass(frozen=True)
 class Runbook:
-    """One runbook. ``parameters`` are the variables it takes, with what they mean."""
+    """One runbook.
+
+    ``parameters`` are the variables it takes, with what they mean; ``loss`` is what may be lost by
+    it and why.
+    """
 
     name: str
     summary: str
     danger: Danger
     parameters: Mapping[str, str]
+    loss: str = "nothing"
 
     @property
     def playbook(self) -> str:
@@ -58,13 +63,20 @@ CATALOGUE: dict[str, Runbook] = {
     runbook.name: runbook
     for runbook in (
         Runbook("check", "judge the inventory and the hosts", Danger.NONE, _IDENTITY),
-        Runbook("setup", "make the hosts the estate of the inventory", Danger.CHANGES, _IDENTITY),
+        Runbook(
+            "setup",
+            "make the hosts the estate of the inventory",
+            Danger.CHANGES,
+            _IDENTITY,
+            "nothing: existing data is kept, unless the inventory names the host that may lose it",
+        ),
         Runbook("status", "ask every agent how it is", Danger.NONE, _IDENTITY),
         Runbook(
             "switchover",
             "make another data host the primary, as planned",
             Danger.INTERRUPTS,
             {**_IDENTITY, "switchover_to": "the host to become primary; empty for the best"},
+            "no acknowledged write: the new primary proves that it has them all, or it is undone",
         ),
         Runbook(
             "lock",
@@ -108,6 +120,7 @@ class Plan:
                 "duration_seconds": _figures(past.duration),
                 "writes_outage_seconds": _figures(past.writes_outage),
                 "http_outage_seconds": _figures(past.http_outage),
+                "loss": self.runbook.loss,
                 "lost_writes": past.lost_writes,
                 "acknowledged_writes": past.acknowledged_writes,
             },

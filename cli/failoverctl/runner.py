@@ -101,7 +101,10 @@ class Recap:
 
 @dataclass(frozen=True)
 class Output:
-    """A line that ansible-playbook printed: ``level`` is warning, error, deprecated or verbose."""
+    """What ansible-playbook printed: ``level`` is warning, error, deprecated or verbose.
+
+    With a verbosity of at least one, all of it comes a second time, in its order, as level raw.
+    """
 
     level: str
     text: str
@@ -404,6 +407,9 @@ class Run:
         return 128 + signal.SIGTERM if runner.rc is None else int(runner.rc)
 
     def _handle(self, event: Mapping[str, Any]) -> bool:
+        text = str(event.get("stdout") or "").strip("\r\n")
+        if self._request.verbosity and text:
+            self._events.put(Output("raw", text.replace("\r\n", "\n")))
         parsed = parse_event(event)
         if parsed is not None:
             self._events.put(parsed)

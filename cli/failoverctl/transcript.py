@@ -7,8 +7,10 @@ which its modules say that they refused.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import unified_diff
 from typing import Any
 
 from failoverctl import journal, runner
@@ -164,6 +166,7 @@ class Transcript:
             outcome="ok" if event.ignored and event.outcome == "failed" else event.outcome,
             seconds=event.seconds,
             message=message,
+            diff=diff_of(event.result) if event.outcome == "changed" else "",
         )
         if event.action == SWITCHOVER_ACTION:
             yield from _switchover(event.result)
@@ -261,3 +264,40 @@ def message_of(result: Mapping[str, Any]) -> str:
     parts = [str(result.get(key) or "").strip() for key in ("msg", "stderr", "reason")]
     text = "\n".join(dict.fromkeys(part for part in parts if part))
     return text or str(result.get("stdout") or "").strip() or "no message"
+
+
+def diff_of(result: Mapping[str, Any]) -> str:
+    """Return what a task changed as a unified diff; empty when the module shows none.
+
+    The forms are those of the Ansible developer guide, "Diff mode": ``before`` and ``after``, or
+    ``prepared``, in one dictionary or in a list of them, also inside the items of a loop.
+    """
+    parts = [_one_diff(item) for item in _diffs(result)]
+    parts += [diff_of(item) for item in _mappings(result.get("results"))]
+    return "\n".join(part for part in parts if part)
+
+
+def _diffs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = result.get("diff")
+    return [found] if isinstance(found, dict) else _mappings(found)
+
+
+def _one_diff(item: Mapping[str, Any]) -> str:
+    if item.get("prepared"):
+        return str(item["prepared"]).rstrip()
+    if item.get("before") == item.get("after"):
+        return ""
+    lines = unified_diff(
+        _diff_lines(item.get("before")),
+        _diff_lines(item.get("after")),
+        f"before: {item['before_header']}" if item.get("before_header") else "before",
+        f"after: {item['after_header']}" if item.get("after_header") else "after",
+        lineterm="",
+    )
+    return "\n".join(lines)
+
+
+def _diff_lines(value: object) -> list[str]:
+    if isinstance(value, dict | list):
+        return json.dumps(value, indent=2, sort_keys=True, default=str, ensure_ascii=False).splitlines()
+    return str(value or "").splitlines()

@@ -66,6 +66,15 @@ def test_check_mode_reaches_the_modules(fixtures: Path, tmp_path: Path) -> None:
     assert [event.outcome for event in ended] == ["ok", "skipped", "ok"]
 
 
+def test_what_ansible_prints_comes_too_when_it_is_asked_for(fixtures: Path, tmp_path: Path) -> None:
+    quiet = Run(request(fixtures, tmp_path, "refused.yml", ident="quiet"))
+    assert not [event for event in quiet if isinstance(event, runner.Output)]
+    run = Run(request(fixtures, tmp_path, "refused.yml", verbosity=1))
+    text = "\n".join(event.text for event in run if isinstance(event, runner.Output) and event.level == "raw")
+    assert "PLAY [Preflight: check that it is safe]" in text
+    assert "failed=1" in text
+
+
 def test_stopping_lets_the_current_task_finish(fixtures: Path, tmp_path: Path) -> None:
     run = Run(request(fixtures, tmp_path, "slow.yml", variables={"slow_seconds": 1}))
     done = []

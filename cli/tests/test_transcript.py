@@ -10,7 +10,7 @@ from failoverctl import runner
 from failoverctl.errors import ExitCode
 from failoverctl.journal import PhaseFinished, Record, RunState, Step, Switchover, Task, fold
 from failoverctl.runner import Ended, Event, Output, Recap, TaskEnded
-from failoverctl.transcript import EXIT_CODES, Transcript, Verdict, message_of, split_name
+from failoverctl.transcript import EXIT_CODES, Transcript, Verdict, diff_of, message_of, split_name
 
 
 def captured(fixtures: Path, name: str) -> list[Event]:
@@ -197,6 +197,29 @@ def test_messages_of_failures() -> None:
     assert message_of({"msg": "a", "stderr": "b"}) == "a\nb"
     assert message_of({"results": [{"failed": True, "msg": "x"}, {"msg": "fine"}]}) == "x"
     assert message_of({}) == "no message"
+
+
+@pytest.mark.parametrize(
+    ("result", "lines"),
+    [
+        ({}, []),
+        ({"diff": {"before": "a\n", "after": "a\n"}}, []),
+        ({"diff": {"prepared": "moved x\n"}}, ["moved x"]),
+        (
+            {"diff": {"before": "a\n", "after": "b\n", "before_header": "/etc/x", "after_header": "/etc/x"}},
+            ["--- before: /etc/x", "+++ after: /etc/x", "@@ -1 +1 @@", "-a", "+b"],
+        ),
+        (
+            {"diff": [{"before": None, "after": {"state": "on"}}]},
+            ["--- before", "+++ after", "@@ -0,0 +1,3 @@", "+{", '+  "state": "on"', "+}"],
+        ),
+        ({"results": [{"diff": {"prepared": "one"}}, {"diff": {"prepared": "two"}}]}, ["one", "two"]),
+    ],
+)
+def test_what_a_task_changed(result: dict[str, object], lines: list[str]) -> None:
+    assert diff_of(result).splitlines() == lines
+    records, _, _ = follow([ended_task(result, "changed")], Ended(0, False, False))
+    assert [record.diff.splitlines() for record in records if isinstance(record, Task)] == [lines]
 
 
 def test_every_verdict_has_an_exit_code() -> None:

@@ -101,7 +101,7 @@ def show(ctx: click.Context, run: str | None, last: bool, as_json: bool) -> None
 def replay(ctx: click.Context, run: str | None, last: bool) -> None:
     """Print the journal of a run again, as it was shown while it went on."""
     from failoverctl.journal import RunState, apply, read_journal
-    from failoverctl.render.plain import lines
+    from failoverctl.render.plain import lines, task_lines
 
     app = app_of(ctx)
     folder = _find(app, run, last)
@@ -114,14 +114,9 @@ def replay(ctx: click.Context, run: str | None, last: bool) -> None:
     state = RunState()
     for record in read_journal(folder.journal_path):
         state = apply(state, record)
-        if not sys.stdout.isatty():
-            for line in lines(record, state, app.verbosity):
-                out(line)
-        elif app.verbosity:
-            from failoverctl.render.plain import task_lines
-
-            for line in task_lines(record):
-                out(line)
+        live = sys.stdout.isatty()
+        for line in task_lines(record, app.verbosity) if live else lines(record, state, app.verbosity):
+            out(line)
     if sys.stdout.isatty():
         _print_frame(app, folder)
 

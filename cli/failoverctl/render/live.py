@@ -165,11 +165,10 @@ class LiveView:
         if not self._started:
             self._live.start()
             self._started = True
-        if self._verbosity:
-            from failoverctl.render.plain import task_lines
+        from failoverctl.render.plain import task_lines
 
-            for line in task_lines(record):
-                self._live.console.print(line)
+        for line in task_lines(record, self._verbosity):
+            self._live.console.print(line)
         del before
         self.tick(after, record.t)
 
@@ -182,6 +181,11 @@ class LiveView:
             from rich.console import Group
 
             self._live.update(Group(frame(state, seconds), ""), refresh=True)
+
+    def raw(self, text: str) -> None:
+        """Print what ansible-playbook printed above the block."""
+        if self._started:
+            self._live.console.print(text)
 
     def close(self, state: RunState) -> None:
         """Draw the end and give the terminal back."""

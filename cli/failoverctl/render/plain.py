@@ -37,7 +37,7 @@ def lines(record: Record, state: RunState, verbosity: int = 0) -> list[str]:
         case Step():
             return [f"{clock}           {record.title}: {record.outcome}, {record.ms:.1f} ms"]
         case Task():
-            return [f"{clock}   {line}" for line in task_lines(record)] if verbosity else []
+            return [f"{clock}   {line}" for line in task_lines(record, verbosity)]
         case ProbeEvent():
             return [f"{clock} measurement {record.event}"]
         case Note():
@@ -49,12 +49,16 @@ def lines(record: Record, state: RunState, verbosity: int = 0) -> list[str]:
             return []
 
 
-def task_lines(record: Record) -> list[str]:
-    """Return the line of a task that ended on a host; none for another record."""
-    if not isinstance(record, Task):
+def task_lines(record: Record, verbosity: int) -> list[str]:
+    """Return the lines of a task that ended on a host; none for another record.
+
+    Without verbosity only what was asked for with --diff is shown.
+    """
+    if not isinstance(record, Task) or not (verbosity or record.diff):
         return []
     text = f"{record.outcome:<11} {record.host}: {record.title} ({duration(record.seconds)})"
-    return [text, *(f"    {line}" for line in record.message.splitlines())]
+    details = [*record.message.splitlines(), *record.diff.splitlines()]
+    return [text, *(f"    {line}" for line in details)]
 
 
 class PlainView:
@@ -76,6 +80,11 @@ class PlainView:
 
     def tick(self, state: RunState, seconds: float) -> None:
         """Print nothing; a log does not count seconds."""
+
+    def raw(self, text: str) -> None:
+        """Print what ansible-playbook printed."""
+        for line in text.splitlines():
+            self._write(line)
 
     def close(self, state: RunState) -> None:
         """Print nothing more; the last record said it."""

@@ -194,6 +194,7 @@ def plan(found: Plan, *, colour: bool, width: int) -> str:
             f" Duration:      {predicted(past.duration)}",
             f" Writes paused: {predicted(past.writes_outage, 'no earlier measured run')}",
             f" HTTP outage:   {predicted(past.http_outage, 'no earlier measured run')}",
+            f" May be lost:   {found.runbook.loss}",
             f" Lost so far:   {lost}",
         ]
     )

@@ -13,7 +13,7 @@ import pytest
 from failoverctl import conduct, runs
 from failoverctl.errors import ExitCode
 from failoverctl.probe import ProbeError
-from failoverctl.runner import Request, Run, TaskEnded
+from failoverctl.runner import Output, Request, Run, TaskEnded
 
 from .conftest import Operator, Playbooks, Prober
 
@@ -144,6 +144,25 @@ def test_check_mode_and_diff_reach_ansible(
     assert playbooks.requests[-1].check
     assert prober.targets == []
     assert answer.err.splitlines()[-1] == "Next: failoverctl switchover"
+
+
+def test_a_diff_is_shown_and_shown_again(operator: Operator, playbooks: Playbooks, agents: dict[str, Any]) -> None:
+    assert agents
+    result = {"changed": True, "diff": {"before": "a\n", "after": "b\n"}}
+    playbooks.events["setup"] = ([TaskEnded("Write it", "x", "www1", "changed", 0.1, False, result)], 0)
+    answer = operator.types("setup", "--check", "--diff")
+    assert "changed     www1: Write it (0.1 s)\n" in answer.err
+    assert "    -a\n" in answer.err
+    assert "    +b\n" in operator.types("runs", "replay", "--last").out
+
+
+def test_what_ansible_prints_is_shown_on_demand(
+    operator: Operator, playbooks: Playbooks, agents: dict[str, Any]
+) -> None:
+    assert agents
+    playbooks.events["check"] = ([Output("raw", "PLAY [x] ***\nok: [www1]")], 0)
+    assert "PLAY [x] ***\nok: [www1]\n" in operator.types("check", "-vv").err
+    assert playbooks.requests[0].verbosity == 1
 
 
 @pytest.mark.parametrize("command", ["setup", "switchover"])
