@@ -222,7 +222,7 @@ def environment(request: Request, outer: Mapping[str, str]) -> dict[str, str]:
         "FAILOVERCTL_PARENT_PID": str(os.getpid()),
         **utf8_locale(outer),
     }
-    own = _own_collections_path(outer)
+    own = _collections_path(request.directory, outer)
     if own:
         added["ANSIBLE_COLLECTIONS_PATH"] = own
     for variable, section, key, value in _PREFERENCES:
@@ -286,35 +286,37 @@ def _user_settings(directory: Path, outer: Mapping[str, str]) -> configparser.Co
     return parser
 
 
-def _own_collections_path(outer: Mapping[str, str]) -> str:
-    """Return the path to add for a collection that ansible-playbook cannot import by itself.
+def _collections_path(directory: Path, outer: Mapping[str, str]) -> str:
+    """Return the path to give for a collection that ansible-playbook cannot import by itself.
 
     An installed `failoverctl`, as a wheel or editable, needs none: ansible-core searches the import
-    path of its interpreter. A checkout put on PYTHONPATH by hand or by pytest does.
+    path of its interpreter. A checkout put on PYTHONPATH by hand or by pytest does. What the user
+    said about collections is left alone, and Ansible's own defaults stay behind ours.
     """
     from failoverctl.paths import collection_directory
 
-    if "ANSIBLE_COLLECTIONS_PATH" in outer or "ANSIBLE_COLLECTIONS_PATHS" in outer:
-        return ""
+    for name in ("ANSIBLE_COLLECTIONS_PATH", "ANSIBLE_COLLECTIONS_PATHS"):
+        if user_setting(name, "defaults", "collections_path", directory, outer) is not None:
+            return ""
     found = collection_directory()
-    if found is None:
+    if found is None or _is_imported_by_ansible(found.parents[2]):
         return ""
+    home = outer.get("ANSIBLE_HOME") or str(Path.home() / ".ansible")
+    return os.pathsep.join([str(found.parents[2]), f"{home}/collections", "/usr/share/ansible/collections"])
+
+
+def _is_imported_by_ansible(root: Path) -> bool:
+    """Return whether an interpreter like this one has a folder on its import path by itself."""
     import site
 
-    root = found.parents[2]
-    return "" if str(root) in site.getsitepackages() or _by_pth(root) else str(root)
-
-
-def _by_pth(root: Path) -> bool:
-    import site
-
+    folders = [Path(folder) for folder in (*site.getsitepackages(), site.getusersitepackages())]
     lines = (
         line.strip()
-        for folder in map(Path, site.getsitepackages())
+        for folder in folders
         for pth in folder.glob("*.pth")
         for line in pth.read_text(encoding="utf-8", errors="replace").splitlines()
     )
-    return str(root) in lines
+    return root in folders or str(root) in lines
 
 
 class Run:

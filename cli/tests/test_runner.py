@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import site
 import subprocess
 import sys
 import time
@@ -165,6 +166,19 @@ def test_what_the_user_set_is_left_alone(tmp_path: Path) -> None:
     outer = {"ANSIBLE_FORKS": "7", "ANSIBLE_COLLECTIONS_PATH": "/mine"}
     assert not {"ANSIBLE_FORKS", "ANSIBLE_COLLECTIONS_PATH"} & set(environment(plain_request(tmp_path), outer))
     assert user_setting("ANSIBLE_FORKS", "defaults", "forks", tmp_path, {}) == "3"
+
+
+def test_a_collection_that_ansible_does_not_find_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "ansible_collections/hosting/failover"
+    monkeypatch.setattr("failoverctl.paths.collection_directory", lambda: place)
+    given = environment(plain_request(tmp_path), {"LANG": "C.UTF-8"})["ANSIBLE_COLLECTIONS_PATH"].split(":")
+    assert given == [str(tmp_path), f"{Path.home()}/.ansible/collections", "/usr/share/ansible/collections"]
+    (tmp_path / "ansible.cfg").write_text("[defaults]\ncollections_path = /mine\n")
+    assert "ANSIBLE_COLLECTIONS_PATH" not in environment(plain_request(tmp_path), {})
+    installed = Path(site.getsitepackages()[0]) / "ansible_collections/hosting/failover"
+    monkeypatch.setattr("failoverctl.paths.collection_directory", lambda: installed)
+    (tmp_path / "ansible.cfg").unlink()
+    assert "ANSIBLE_COLLECTIONS_PATH" not in environment(plain_request(tmp_path), {})
 
 
 def test_which_ansible_cfg_counts(tmp_path: Path) -> None:
