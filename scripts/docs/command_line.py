@@ -34,7 +34,7 @@ def pages() -> Mapping[Path, str]:
             block(_options(_with_common_options(), root)),
             "## Where settings come from",
             docstring(config.__doc__),
-            table(("key of failover.yml", "several", "meaning"), _keys()),
+            table(("key of failover.yml", "a list", "meaning"), _keys()),
             "## failoverctl",
             block(_help(cli, root)),
             *_commands(cli, root),

@@ -221,6 +221,7 @@ PLAN = {
     **{f"predicted.writes_outage_seconds.{key}": text for key, text in _FIGURES.items()},
     "predicted.http_outage_seconds": "how long pages were not served",
     **{f"predicted.http_outage_seconds.{key}": text for key, text in _FIGURES.items()},
+    "predicted.loss": "what may be lost by it, and why",
     "predicted.lost_writes": "acknowledged writes lost in all of them",
     "predicted.acknowledged_writes": "acknowledged writes in all of them",
 }

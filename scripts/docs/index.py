@@ -27,7 +27,7 @@ def pages() -> Mapping[Path, str]:
         REFERENCE / "index.md": page(
             "Reference",
             "the code",
-            "Everything here is generated from the code, and `make test` fails when it is not up to date.",
+            "All but the benchmarks is generated from the code, and `make test` fails when it is not up to date.",
             table(
                 ("page", "what is in it"),
                 [
