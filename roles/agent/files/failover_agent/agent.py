@@ -236,6 +236,7 @@ class Agent:
             case WaitForReplica():
                 self.database.wait_for_replicas(enabled=True)
             case StopWaiting():
+                self._confirm_sync(view)
                 self.database.wait_for_replicas(enabled=False)
             case RecordSync():
                 self._record(action, view)
@@ -247,11 +248,14 @@ class Agent:
                 raise NotImplementedError(type(action).__name__)
 
     def _fence(self) -> None:
-        """Close the gate and the port, kill the database. Runs without ``act``: a stuck statement must not stop it."""
+        """Close the gate and the port, kill the database. Runs without ``act``: a stuck statement must not stop it.
+
+        What did not work is tried again by the guard's next round.
+        """
         try:
             self.host.fence()
-        finally:
             self.may_be_writable = False
+        finally:
             self.host.close_gate()
         self.host.stop_followers()
 
@@ -354,6 +358,14 @@ class Agent:
         if not self.store.commit(expected(stored, "sync", "term"), [Put("sync", to_json(sync))]):
             raise EtcdError("the sync set was not recorded: the estate changed meanwhile")
         _log.warning("sync set: %s, members %s", sync.mode, ", ".join(sync.members) or "none")
+
+    def _confirm_sync(self, view: View) -> None:
+        """Write ``sync`` once more as it is: a larger set whose writing gave no answer can then no longer arrive."""
+        stored = view.stored
+        assert stored is not None
+        assert stored.sync is not None
+        if not self.store.commit(expected(stored, "sync", "term"), [Put("sync", to_json(stored.sync))]):
+            raise EtcdError("the sync set was not confirmed: the estate changed meanwhile")
 
     @contextlib.contextmanager
     def _connection(self, timeout: float) -> Iterator[Connection]:

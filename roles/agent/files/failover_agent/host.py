@@ -102,7 +102,10 @@ class Host:
             self._fenced = True
         except HostError as error:
             problem = error
-        pid = self._database_pid()
+        try:
+            pid = self._database_pid()
+        except HostError as error:
+            pid, problem = 0, problem or error
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -111,8 +114,7 @@ class Host:
 
     def lift_fence(self) -> None:
         """Open the database port again."""
-        if _table_exists():
-            run(["nft", "delete", "table", "inet", _FENCE_TABLE])
+        run(["nft", "-f", "-"], feed=f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\n")
         self._fenced = False
 
     def _database_pid(self) -> int:
@@ -122,7 +124,7 @@ class Host:
             pid = int(Path(self._config.database_pid_file).read_text(encoding="utf-8"))
             if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() in {"mariadbd", "mysqld"}:
                 return pid
-        with contextlib.suppress(HostError, ValueError):
+        with contextlib.suppress(ValueError):
             return int(run(["systemctl", "show", "-p", "MainPID", "--value", self._config.database_unit], timeout=1.0))
         return 0
 

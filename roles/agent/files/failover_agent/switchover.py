@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from failover_agent import gates
 from failover_agent.agent import Agent, expected, utc
+from failover_agent.decide import must_fence
 from failover_agent.etcd import EtcdError, Put
 from failover_agent.host import HostError
 from failover_agent.mariadb import Connection, DatabaseError
@@ -34,6 +35,10 @@ _GATE_SETTLE_SECONDS = 0.15
 
 class UndoneError(Exception):
     """The switchover was given up before the commit; the old primary serves again."""
+
+
+class UnknownOutcomeError(Exception):
+    """Nobody knows whether the commit took place, so nothing is undone: the rules go on from what etcd will say."""
 
 
 @dataclasses.dataclass
@@ -57,6 +62,7 @@ class Switchover:
         self.steps: list[Step] = []
         self._began = time.monotonic()
         self._target = ""
+        self._lease = 0
         self._peer: Peer | None = None
 
     def run(self) -> dict[str, Any]:
@@ -85,17 +91,21 @@ class Switchover:
             self._target = self.request.to or gates.choose(stored, hosts, config.host)
         if self._target == config.host:
             return self._result("already", stored)
-        with self._step("check", "Check that it is safe"):
-            found = self._refusals(stored, hosts)
-        if found:
-            return self._result("refused", stored, refusals=found)
-        assert stored is not None
-        assert stored.term is not None
-        if self.check:
-            return self._result("possible", stored)
         try:
+            with self._step("check", "Check that it is safe"):
+                found = self._refusals(stored, hosts)
+            if found:
+                return self._result("refused", stored, refusals=found)
+            assert stored is not None
+            assert stored.term is not None
+            assert stored.leader is not None
+            if self.check:
+                return self._result("possible", stored)
+            self._lease = stored.leader.lease
             return self._critical(stored, stored.term)
-        except UndoneError as error:
+        except UnknownOutcomeError as error:
+            return self._result("failed", stored, error=str(error))
+        except (UndoneError, *_TROUBLE) as error:
             return self._result("undone", stored, error=str(error))
 
     def _refusals(self, stored: Stored | None, hosts: tuple[str, ...]) -> tuple[gates.Refusal, ...]:
@@ -210,19 +220,24 @@ class Switchover:
                 return self._was_committed(following)
 
     def _was_committed(self, following: int) -> bool:
-        """Whether a commit without an answer took place.
+        """Whether a commit without an answer took place, for good.
 
-        Unknown must not be taken for no: as long as etcd is silent this host stays fenced, until its lease guard kills
-        the database. Then the rules decide after etcd is back.
+        What was not done when this host read may still be on its way. So the term is written once more as it is: that
+        gives it another revision, and a commit that arrives later fails its comparison.
+
+        :raises UnknownOutcomeError: etcd was silent until the lease ended. Unknown must not be taken for no: this host
+            stays fenced until its lease guard kills the database, and the rules decide when etcd is back.
         """
         agent = self.agent
-        while True:
+        while agent.lease.valid_until > agent.host.now():
             with contextlib.suppress(EtcdError):
-                term = agent.store.read().term
-                return term is not None and term.term == following and term.primary == self._target
-            if agent.lease.valid_until < agent.host.now():
-                raise EtcdError("etcd is silent and the lease has ended: the outcome of the commit is not known")
+                now = agent.store.read()
+                if now.term is None or now.term.term >= following:
+                    return now.term is not None and (now.term.term, now.term.primary) == (following, self._target)
+                if agent.store.commit(expected(now, "term"), [Put("term", to_json(now.term))]):
+                    return False
             time.sleep(0.1)
+        raise UnknownOutcomeError("etcd is silent and the lease has ended: the outcome of the commit is not known")
 
     # ---- after the commit, side by side
 
@@ -261,6 +276,8 @@ class Switchover:
     def _undo(self, fencing: int, error: Exception) -> NoReturn:
         """Serve again, as before; ``fencing`` is the session that may still wait for its fence.
 
+        Only under the lease that this host led with when it began: after a pause somebody else may lead.
+
         :raises UndoneError: always; with the reason.
         """
         agent = self.agent
@@ -268,12 +285,15 @@ class Switchover:
         reason = str(error)
         try:
             with self._step("undo", "Make the old primary writable again"):
+                now, until = agent.host.now(), agent.lease.valid_until
+                if agent.lease.id != self._lease or must_fence(now, until, agent.config.policy, writable=True):
+                    raise EtcdError("the lease was lost")
                 agent.database.forget()
                 agent.database.end(fencing)
                 with contextlib.closing(agent.database.connect(5.0)) as connection:
                     agent.database.make_writable(connection)
                 agent.restore_events()
-        except DatabaseError as trouble:
+        except (DatabaseError, EtcdError) as trouble:
             reason = f"{reason}; and the undo failed, the agent goes on trying: {trouble}"
         with (
             contextlib.suppress(PeerError),
