@@ -119,7 +119,7 @@ def tally(part: Part) -> Tally:
     )
 
 
-LATE_MS = 50.0
+LATE_MS = 100.0
 """A prober whose latest operation left later than this shared its CPU with something."""
 
 

@@ -1,20 +1,23 @@
-"""Runs of one part: timed commands, and moves under the load of the prober."""
+"""Moves under the load of the prober."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from failoverctl.conduct import SETTLE_TIMEOUT_SECONDS, STEADY_SECONDS
 from failoverctl.lab.errors import LabError
-from failoverctl.probe import Probe, ProbeError, ProbeFilesError, Target, analyse
+from failoverctl.probe import Probe, ProbeError, ProbeFilesError, Target, load
+from failoverctl.probe.checker import Availability, History, NodeCheck, check, check_availability
+from failoverctl.probe.model import Kind
 
 from bench.beds import BenchError
 from bench.machine import now
-from bench.results import Move, seen
+from bench.results import Move, Seen
 
 WRITERS = 8
 RATE_HZ = 20.0
@@ -24,67 +27,96 @@ BASELINE_SECONDS = 3.0
 LOAD = {"writers": WRITERS, "writes a second and writer": int(RATE_HZ), "pages a second": int(RATE_HZ)}
 """The load of every move, for the results file."""
 
+OWN_PROBER = "failoverctl.probe"
+"""The prober of the product, with its client of MariaDB."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """One move to be measured: ``act`` makes it and returns when it has come about."""
+    """One move to be measured.
+
+    ``act`` makes it, returns when it has come about, and says what is worth keeping of it; it
+    raises BenchError or LabError when it fails.
+    """
 
     number: int
     source: str
     target: str
-    act: Callable[[], None]
+    act: Callable[[], Mapping[str, Any]]
 
 
-def move(plan: Plan, load: Target, folder: Path, *, module: str = "failoverctl.probe") -> Move:
-    """Make one move under load and return what clients saw.
+@dataclass(frozen=True)
+class _Acted:
+    """How the act went: when it began by CLOCK_MONOTONIC, and how long it took, in seconds."""
+
+    began: float
+    seconds: float
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+def move(plan: Plan, target: Target, folder: Path, *, module: str = OWN_PROBER) -> Move:
+    """Make one move under load and return what clients saw from its beginning on.
 
     The measurement goes as `failoverctl switchover` does it: a baseline, the move, a while of good
-    service. A move that fails is a run with an error.
+    service. A move that fails is a run with an error. ``folder`` is used and removed.
     """
-    at, error, seconds = now(), None, 0.0
+    at = now()
     try:
-        with Probe(load, folder, module=module) as probe:
+        with Probe(target, folder, module=module) as probe:
             if not probe.wait_steady(BASELINE_SECONDS, timeout_seconds=BASELINE_SECONDS + 15.0):
                 raise BenchError("clients are not served well before the move")
-            began = time.monotonic()
-            try:
-                plan.act()
-            except (BenchError, LabError) as problem:
-                error = str(problem)
-            seconds = time.monotonic() - began
+            acted = _act(plan)
             probe.wait_steady(STEADY_SECONDS, timeout_seconds=SETTLE_TIMEOUT_SECONDS)
-        found = analyse(folder).as_dict()
+        history = load(folder)
     except (BenchError, ProbeError, ProbeFilesError) as problem:
-        return Move(plan.number, at, plan.source, plan.target, seconds, "unknown", error=str(problem))
-    return observed(plan.number, at, plan.source, plan.target, seconds, found, error=error)
-
-
-def observed(
-    number: int,
-    at: str,
-    source: str,
-    target: str,
-    seconds: float,
-    probe: Mapping[str, Any],
-    *,
-    error: str | None = None,
-    detail: Mapping[str, Any] | None = None,
-) -> Move:
-    """Return the run of a move from what the prober's checker said of it (`ProbeResult.as_dict`)."""
-    late = (probe.get("prober") or {}).get("late_ms") or {}
+        return Move(plan.number, at, plan.source, plan.target, 0.0, "unknown", error=str(problem))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    found = check(history)
+    late = found.prober.late_ms
     return Move(
-        number=number,
+        number=plan.number,
         at=at,
-        source=source,
-        target=target,
-        seconds=round(seconds, 3),
-        verdict=str(probe.get("verdict", "unknown")),
-        reasons=tuple(str(reason) for reason in probe.get("reasons") or ()),
-        writes=seen(probe.get("writes")),
-        http=seen(probe.get("http")),
-        prober_late_ms=float(late.get("max", 0.0)),
-        error=error,
-        detail=detail or {},
+        source=plan.source,
+        target=plan.target,
+        seconds=round(acted.seconds, 3),
+        verdict=found.verdict,
+        reasons=found.reasons,
+        writes=seen(history, "write", acted.began, found.on_primary if any(n.read for n in found.nodes) else None),
+        http=seen(history, "http", acted.began),
+        prober_late_ms=0.0 if late is None else round(late.max, 1),
+        error=acted.error,
+        detail=acted.detail,
+    )
+
+
+def seen(history: History, kind: Kind, began: float, rows: NodeCheck | None = None) -> Seen | None:
+    """Return what clients saw of one kind of operation, None when there was none.
+
+    Only operations due after ``began`` count, in seconds of CLOCK_MONOTONIC: a prober that connects
+    its first clients on a busy machine measures an outage of its own. ``rows`` are counted over the
+    whole run.
+    """
+    meta = history.meta
+    streams = meta.writers if kind == "write" else int(meta.http)
+    if not streams:
+        return None
+    start = began - meta.monotonic_zero
+    ops = [op for op in history.ops if op.kind == kind and op.intended >= start]
+    found: Availability = check_availability(ops, meta, streams)
+    return Seen(
+        paused_seconds=round(found.paused_seconds, 4),
+        outage_seconds=round(found.outage_seconds, 4),
+        attempted=found.attempted,
+        acknowledged=found.acknowledged,
+        failed=found.failed,
+        unknown=found.unknown,
+        hung=found.hung,
+        lost=None if rows is None else len(rows.lost),
+        recovered=None if rows is None else len(rows.recovered),
+        unexpected=None if rows is None else len(rows.unexpected),
+        duplicates=None if rows is None else rows.duplicates,
     )
 
 
@@ -92,9 +124,18 @@ def told(move: Move) -> str:
     """Return one line about a move for the operator who waits."""
     text = f"{move.source} to {move.target}"
     if move.writes is not None:
-        seen = move.writes
-        text += f"  writes paused {seen.paused_seconds:.3f} s, lost {seen.lost}, hung {seen.hung}"
+        writes = move.writes
+        text += f"  writes paused {writes.paused_seconds:.3f} s, lost {writes.lost}, hung {writes.hung}"
     if move.http is not None:
         text += f"  HTTP outage {move.http.paused_seconds:.3f} s"
     text += f"  ({move.verdict}, command {move.seconds:.1f} s, prober at most {move.prober_late_ms:.0f} ms late)"
     return text if move.error is None else f"{text}  FAILED: {move.error}"
+
+
+def _act(plan: Plan) -> _Acted:
+    began = time.monotonic()
+    try:
+        detail = plan.act()
+    except (BenchError, LabError) as problem:
+        return _Acted(began, time.monotonic() - began, error=str(problem))
+    return _Acted(began, time.monotonic() - began, detail)

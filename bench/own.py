@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from failoverctl.measure import AGENT_PORT, HTTP_PORT, MARIADB_PORT, PROBE_USER
+from failoverctl.probe import Target
+from failoverctl.probe.model import HttpTarget, Reader, RoleSource, WriteTarget
 
 from bench import beds, measure
 from bench.beds import Bed, BenchError, Done, Say, last_line
 from bench.figures import HELP, SETUP, SETUP_AGAIN, STATUS, SWITCHOVER
 from bench.machine import now, own_versions, package_versions
+from bench.measure import Plan
 from bench.recorder import Recorder
-from bench.results import Move, Timing
+from bench.results import Timing
 
 _PACKAGES = ("etcd-server", "keepalived", "mariadb-server", "nginx", "nginx-light", "php-fpm")
 
@@ -71,29 +76,43 @@ def estate(folder: Path, say: Say) -> Bed:
 
 def switchovers(record: Recorder, bed: Bed, runs: int) -> None:
     """Measure planned switchovers there and back, by `failoverctl switchover` under load."""
-    command = ["switchover", "--yes", "--json", "--writers", str(measure.WRITERS)]
-    settings = {"command": " ".join(["failoverctl", *command]), **measure.LOAD}
+    settings = {"command": "failoverctl switchover --yes", **measure.LOAD}
     versions = {**own_versions(), **package_versions(bed, beds.DATA_HOSTS[0], _PACKAGES)}
     with record.part(SWITCHOVER, settings, versions) as part:
         for number in range(1, runs + 1):
             source = primary(bed)
             target = next(host for host in beds.DATA_HOSTS if host != source)
-            at = now()
-            done = bed.failoverctl(*command, "--baseline", f"{measure.BASELINE_SECONDS:g}s", "--to", target)
-            part.move(switched(number, at, source, target, done))
-            _tidy(bed)
+            plan = Plan(number, source, target, partial(_switch, bed, target))
+            part.move(measure.move(plan, load(bed, number), bed.folder / "probe"))
 
 
-def switched(number: int, at: str, source: str, target: str, done: Done) -> Move:
-    """Return the run that `failoverctl switchover --json` told of."""
+def load(bed: Bed, number: int) -> Target:
+    """Return the load of a switchover: as `failoverctl switchover --writers 8`."""
+    site = bed.variables["web_sites"][0]["domain"]
+    password = str(bed.variables["mariadb_probe_password"])
+    hosts = [(host, bed.addresses[host]) for host in beds.DATA_HOSTS]
+    return Target(
+        run_id=f"bench-{number}-{now()}",
+        rate_hz=measure.RATE_HZ,
+        writers=measure.WRITERS,
+        write=WriteTarget(bed.vip, MARIADB_PORT, PROBE_USER, password, PROBE_USER),
+        http=HttpTarget(bed.vip, HTTP_PORT, site, "/"),
+        sample=tuple(RoleSource(host, f"http://{address}:{AGENT_PORT}/role") for host, address in hosts),
+        readers=tuple(Reader(host, address, MARIADB_PORT) for host, address in hosts),
+    )
+
+
+def _switch(bed: Bed, target: str) -> Mapping[str, Any]:
+    return switched(bed.failoverctl("switchover", "--yes", "--no-measure", "--json", "--to", target))
+
+
+def switched(done: Done) -> Mapping[str, Any]:
+    """Return what is worth keeping of `failoverctl switchover --json`. Raises BenchError if it failed."""
     result = _document(done)
-    probe: Mapping[str, Any] | None = result.get("probe")
     told: Mapping[str, Any] = result.get("switchover") or {}
-    error = None
-    if told.get("result") != "switched" or probe is None:
-        error = str(result.get("reason") or told.get("error") or last_line(done.errors))
-    detail = {key: told.get(key) for key in ("critical_ms", "steps", "term_after")}
-    return measure.observed(number, at, source, target, done.seconds, probe or {}, error=error, detail=detail)
+    if done.status != 0 or told.get("result") != "switched":
+        raise BenchError(str(result.get("reason") or told.get("error") or last_line(done.errors)))
+    return {key: told[key] for key in ("critical_ms", "steps", "term_after")}
 
 
 def primary(bed: Bed) -> str:
@@ -140,9 +159,3 @@ def _document(done: Done) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _tidy(bed: Bed) -> None:
-    """Throw away the recordings of finished runs: the checker has read them, and they are large."""
-    for probe in bed.folder.glob("state/runs/*/probe"):
-        shutil.rmtree(probe)

@@ -22,13 +22,14 @@ class ResultsError(ValueError):
 class Seen:
     """What clients saw of one kind of operation during one move.
 
-    ``paused_seconds`` is the prober's: the sum of the outages, or the longest time without any
-    acknowledgement where that is larger. ``unknown`` operations ended without an answer that says
-    whether they were done, ``hung`` ones got none until the time-out. The last four count rows in
-    the end and are None for pages, or when no database could be read.
+    ``paused_seconds`` and ``outage_seconds`` are the prober's: until the first operation was
+    acknowledged again, and until all of them were served well again. ``unknown`` operations ended
+    without an answer that says whether they were done, ``hung`` ones got none until the time-out.
+    The last four count rows in the end and are None for pages, or when no database could be read.
     """
 
     paused_seconds: float
+    outage_seconds: float
     attempted: int
     acknowledged: int
     failed: int
@@ -101,14 +102,6 @@ class Results:
     def with_part(self, part: Part) -> Results:
         """Return these results with a part added, or in place of the one of its name."""
         return replace(self, parts={**self.parts, part.name: part})
-
-
-def seen(found: Mapping[str, Any] | None) -> Seen | None:
-    """Return what one kind of operation saw, from ``writes`` or ``http`` of a prober's result."""
-    if found is None:
-        return None
-    values: dict[str, Any] = {name: found.get(name) for name in Seen.__dataclass_fields__}
-    return Seen(**values)
 
 
 def as_document(results: Results) -> dict[str, Any]:

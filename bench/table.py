@@ -22,6 +22,8 @@ _MOVERS = (
     "unknown",
     "of",
 )
+_WRITTEN = ("writes paused", "all well after", "acknowledged", "lost", "recovered", "hung", "failed", "unknown")
+_FETCHED = ("HTTP outage", "all well after", "pages failed")
 
 
 def terminal(results: Results) -> str:
@@ -180,8 +182,12 @@ def _move_table(part: Part) -> tuple[Sequence[str], list[Sequence[str]]]:
     fetched = any(move.http is not None for move in part.moves)
     critical = part.name == SWITCHOVER
     head = ["n", "move"]
-    head += ["writes paused", "acknowledged", "lost", "recovered", "hung", "failed", "unknown"] if written else []
-    head += ["HTTP outage", "pages failed"] if fetched else []
+    head += (
+        ["writes paused", "all well after", "acknowledged", "lost", "recovered", "hung", "failed", "unknown"]
+        if written
+        else []
+    )
+    head += ["HTTP outage", "all well after", "pages failed"] if fetched else []
     head += ["read-only to writable"] if critical else []
     head += ["command", "prober late", "verdict"]
     rows = []
@@ -201,14 +207,18 @@ def _verdict(move: Move) -> str:
 
 def _written(seen: Seen | None) -> list[str]:
     if seen is None:
-        return [""] * 7
+        return [""] * len(_WRITTEN)
     rows = ("?" if number is None else str(number) for number in (seen.lost, seen.recovered))
     counts = (str(number) for number in (seen.hung, seen.failed, seen.unknown))
-    return [seconds(seen.paused_seconds), str(seen.acknowledged), *rows, *counts]
+    return [*_both(seen), str(seen.acknowledged), *rows, *counts]
 
 
 def _fetched(seen: Seen | None) -> list[str]:
-    return ["", ""] if seen is None else [seconds(seen.paused_seconds), str(seen.failed)]
+    return [""] * len(_FETCHED) if seen is None else [*_both(seen), str(seen.failed)]
+
+
+def _both(seen: Seen) -> list[str]:
+    return [seconds(seen.paused_seconds), seconds(seen.outage_seconds)]
 
 
 def _milliseconds(value: object) -> str:
@@ -234,12 +244,10 @@ measures all of it again, on any Debian machine that can run the [lab](../tutori
 own init and addresses, on one machine.
 
 A pause is what clients saw: the prober sends at a constant rate whatever the hosts do, 20 writes a second by each of 8
-writers and 20 page requests a second. It counts from the first operation that was not answered well within 250 ms to
-the first one after which all were. Nothing acknowledged may be missing afterwards: every row is read back from every
-database. All figures contain the prober's own error, about 20 ms.
-
-A fast pause that no operation fell into is no pause to clients; then the longest time without any acknowledgement
-counts."""
+writers and 20 page requests a second. A pause begins where the first operation was due that failed or took longer than
+250 ms, and ends with the first acknowledgement after it; the lists of runs say, too, when all operations were served
+well again. Nothing acknowledged may be missing afterwards: every row is read back from every database. All figures
+contain the prober's own error, about 20 ms."""
 
 _MOVES_TEXT = """\
 All by the same prober, with the same rates and limits, one after the other on the same machine; each peer on fresh

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from failoverctl.probe import Target
 from failoverctl.probe.model import HttpTarget, Reader, WriteTarget
@@ -33,7 +35,7 @@ def measure_switchovers(record: Recorder, bed: Bed, runs: int) -> None:
         part.timing(provisioned)
         for number in range(1, runs + 1):
             plan = Plan(number, source, target, partial(_switch, bed, source, target))
-            part.move(measure.move(plan, _target(bed, number), bed.folder / f"probe{number}"))
+            part.move(measure.move(plan, _load(bed, number), bed.folder / "probe"))
             source, target = target, source
 
 
@@ -50,12 +52,13 @@ def follows(status: str, address: str) -> bool:
     return running and values.get("Master_Host") == address
 
 
-def _switch(bed: Bed, source: str, target: str) -> None:
+def _switch(bed: Bed, source: str, target: str) -> Mapping[str, Any]:
     bed.playbook(_SWITCHOVER, handmade_old=source, handmade_new=target)
     beds.until(partial(ready, bed, target, source), 30.0, f"{source} does not replicate from {target}")
+    return {}
 
 
-def _target(bed: Bed, number: int) -> Target:
+def _load(bed: Bed, number: int) -> Target:
     password = str(bed.variables["mariadb_probe_password"])
     return Target(
         run_id=f"handmade-{number}",

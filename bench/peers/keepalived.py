@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from failoverctl.probe import Target
 from failoverctl.probe.model import HttpTarget
@@ -76,7 +77,7 @@ def measure_moves(record: Recorder, bed: Bed, runs: int) -> None:
         with record.part(name, settings, package_versions(bed, _PREFERRED, _PACKAGES)) as part:
             for number in range(1, runs + 1):
                 plan = _plan(bed, way, number, back=way.alike and number % 2 == 0)
-                part.move(measure.move(plan, load, bed.folder / f"probe-{name}-{number}"))
+                part.move(measure.move(plan, load, bed.folder / "probe"))
                 if not way.alike:
                     _mover(bed, way.back, _PREFERRED)()
 
@@ -87,12 +88,13 @@ def _plan(bed: Bed, way: Way, number: int, *, back: bool) -> Plan:
     return Plan(number, _PREFERRED, _OTHER, _mover(bed, way.away, _OTHER))
 
 
-def _mover(bed: Bed, command: tuple[str, ...], target: str) -> Callable[[], None]:
+def _mover(bed: Bed, command: tuple[str, ...], target: str) -> Callable[[], Mapping[str, Any]]:
     """Return what runs a command on the preferred host and waits until ``target`` alone has the address."""
 
-    def act() -> None:
+    def act() -> Mapping[str, Any]:
         bed.shell(_PREFERRED, *command)
         beds.until(lambda: holders(bed) == [target], 20.0, f"{target} does not hold {bed.vip}")
+        return {}
 
     return act
 
