@@ -68,6 +68,7 @@ class Transcript:
         self._outcomes: dict[str, str] = {}
         self._worked = False
         self._acted = False
+        self._ended_badly = False
         self._answers = _Answers()
         self._recap: runner.Recap | None = None
         self._errors: list[str] = []
@@ -93,6 +94,7 @@ class Transcript:
             case runner.Output(level="error"):
                 self._errors.append(event.text)
             case runner.Ended():
+                self._ended_badly = event.return_code != 0
                 yield from self._close_play()
 
     def results(self) -> tuple[Mapping[str, Any], ...]:
@@ -187,14 +189,17 @@ class Transcript:
     def _play_outcome(self) -> str:
         """The outcome of the play that ends.
 
-        A host whose last task failed has failed, unless the recap already says that Ansible rescued
-        it; a failure followed by further tasks on that host was rescued.
+        A host whose last task failed has failed, unless the recap of a playbook that went well says
+        that Ansible rescued it; a failure followed by further tasks on that host was rescued. The
+        recap alone is not enough: a host that did not answer and was to be ignored is not in it, and
+        may still have ended the playbook.
         """
         lost = ("failed", "unreachable")
         failed = {host for host, outcome in self._outcomes.items() if outcome in lost}
         if self._recap is not None:
             counted = {*self._recap.failures, *self._recap.unreachable}
-            failed = {host for host in self._outcomes if host in counted}
+            known = {host for host in self._outcomes if host in counted}
+            failed = known | failed if self._ended_badly else known
         if failed:
             return "failed"
         return "ok" if self._worked else "skipped"

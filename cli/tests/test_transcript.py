@@ -173,6 +173,14 @@ def test_a_phase_whose_last_task_was_skipped_was_not_skipped() -> None:
     assert [record.outcome for record in records if isinstance(record, PhaseFinished)] == ["ok"]
 
 
+def test_a_host_whose_silence_was_ignored_may_have_ended_the_playbook() -> None:
+    play, recap = runner.PlayStarted("Lock: take it"), Recap(failures={}, unreachable={}, rescued={})
+    silent = ended_task({"unreachable": True, "msg": "no route"}, "unreachable")
+    for code, outcome in ((4, "failed"), (0, "ok")):
+        records, _, _ = follow([play, silent, recap], Ended(code, False, False))
+        assert [record.outcome for record in records if isinstance(record, PhaseFinished)] == [outcome]
+
+
 def test_the_recap_knows_what_was_rescued() -> None:
     play = runner.PlayStarted("Act: do it")
     recap = Recap(failures={}, unreachable={}, rescued={"www1": 1})
