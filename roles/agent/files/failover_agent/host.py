@@ -48,8 +48,7 @@ class Host:
 
     # ---- time
 
-    @staticmethod
-    def now() -> float:
+    def now(self) -> float:
         """Seconds of CLOCK_BOOTTIME."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -174,14 +173,12 @@ class Host:
         present = self.addresses()
         return {vip.name: vip.address in present for vip in self._config.vips}
 
-    @staticmethod
-    def addresses() -> set[str]:
+    def addresses(self) -> set[str]:
         """All IPv4 and IPv6 addresses of this host."""
         links = json.loads(run(["ip", "-json", "address", "show"], timeout=2.0))
         return {info["local"] for link in links for info in link.get("addr_info", ()) if "local" in info}
 
-    @staticmethod
-    def kill_sockets(address: str) -> None:
+    def kill_sockets(self, address: str) -> None:
         """Reset every TCP connection of a local address, so that no client waits for an answer that never comes."""
         run(["ss", "-K", "-t", "src", address], timeout=2.0)
 

@@ -1,0 +1,180 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The real agents in a world where everything goes wrong in any order: never two primaries, nothing acknowledged lost.
+
+:mod:`.world` checks its invariants after every operation. Whatever has happened, an estate left in peace comes to rest
+with one primary, all replicas attached, and a strict sync set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from .world import ETCD, CrashError, Fault, World
+
+OPERATIONS = (
+    "etcd.read",
+    "etcd.commit",
+    "etcd.renew",
+    "etcd.grant",
+    "sql SET GLOBAL read_only=1",
+    "sql SET GLOBAL read_only=0",
+    "sql SET GLOBAL rpl_semi_sync_master_enabled",
+    "sql STOP SLAVE",
+    "sql START SLAVE",
+    "sql SELECT VERSION",
+    "host.fence",
+    "host.open_gate",
+    "host.close_gate",
+    "host.start_followers",
+    "host.start_database",
+    "peer /facts",
+    "peer /prepare",
+    "peer /catch_up",
+    "peer /promote",
+    "peer /position",
+    "sql",
+    "etcd",
+    "peer",
+    "host",
+)
+HOSTS = ("www1", "www2", "www3")
+hosts = st.sampled_from(HOSTS)
+places = st.sampled_from((*HOSTS, ETCD))
+
+
+class Estate(RuleBasedStateMachine):
+    """Two or three data hosts and whatever may happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        logging.disable(logging.CRITICAL)
+        self.world: World | None = None
+
+    @initialize(seed=st.integers(0, 2**16), count=st.sampled_from((2, 3)))
+    def begin(self, seed: int, count: int) -> None:
+        self.world = World(HOSTS[:count], seed=seed)
+        self.world.bootstrap("www1")
+        assert self.world.unsettled() == ""
+
+    def _world(self) -> World:
+        assert self.world is not None
+        return self.world
+
+    def _has(self, *names: str) -> bool:
+        return all(name == ETCD or name in self._world().machines for name in names)
+
+    @rule(host=hosts, count=st.integers(1, 3))
+    def write(self, host: str, count: int) -> None:
+        if self._has(host):
+            for _number in range(count):
+                self._world().write(host)
+
+    @rule(seconds=st.sampled_from((0.05, 0.3, 1.0, 2.0, 4.0, 7.0)))
+    def wait(self, seconds: float) -> None:
+        self._world().run(seconds)
+
+    @rule(one=places, other=places)
+    def cut(self, one: str, other: str) -> None:
+        if one != other and self._has(one, other):
+            self._world().cut(one, other)
+
+    @precondition(lambda self: self.world is not None and self.world.cuts)
+    @rule()
+    def heal(self) -> None:
+        self._world().heal()
+
+    @rule(available=st.booleans())
+    def quorum(self, available: bool) -> None:
+        self._world().etcd.available = available
+
+    @rule(host=hosts)
+    def lose_power(self, host: str) -> None:
+        if self._has(host):
+            self._world().power_off(host)
+
+    @precondition(lambda self: self.world is not None and not all(m.powered for m in self.world.machines.values()))
+    @rule()
+    def get_power(self) -> None:
+        for host in HOSTS:
+            if self._has(host):
+                self._world().power_on(host)
+
+    @rule(host=hosts)
+    def kill_agent(self, host: str) -> None:
+        if self._has(host):
+            self._world().agent_died(self._world().machines[host])
+
+    @rule(host=hosts)
+    def kill_database(self, host: str) -> None:
+        if self._has(host):
+            self._world().machines[host].server.kill()
+
+    @rule(host=hosts, frozen=st.booleans())
+    def freeze(self, host: str, frozen: bool) -> None:
+        if self._has(host):
+            if frozen:
+                self._world().freeze(host)
+            else:
+                self._world().thaw(host)
+
+    @rule(host=hosts, paused=st.booleans())
+    def lag(self, host: str, paused: bool) -> None:
+        if self._has(host):
+            self._world().machines[host].server.apply_paused = paused
+
+    @rule(
+        host=hosts,
+        operation=st.sampled_from(OPERATIONS),
+        fault=st.sampled_from(list(Fault)),
+        skip=st.integers(0, 6),
+    )
+    def plan(self, host: str, operation: str, fault: Fault, skip: int) -> None:
+        if self._has(host):
+            self._world().plan(host, operation, fault, skip)
+
+    @rule(to=st.sampled_from(("", *HOSTS)))
+    def switch_over(self, to: str) -> None:
+        world = self._world()
+        term = world.etcd.stored().term
+        assert term is not None
+        if world.machines[term.primary].alive:
+            with contextlib.suppress(CrashError):
+                answer = world.switchover(term.primary, to)
+                assert answer["result"] in {"switched", "already", "refused", "undone", "failed"}
+                self._judge(answer)
+
+    def _judge(self, answer: dict[str, Any]) -> None:
+        term = self._world().etcd.stored().term
+        assert term is not None
+        if answer["result"] in {"refused", "already", "undone"}:
+            assert answer["from"] == term.primary, "it says that nothing has changed"
+        if answer["result"] == "switched":
+            assert term.term >= answer["term_after"]
+
+    @rule()
+    def come_to_rest(self) -> None:
+        assert self._world().come_to_rest() == ""
+
+    def teardown(self) -> None:
+        try:
+            if self.world is not None:
+                self.come_to_rest()
+        finally:
+            if self.world is not None:
+                self.world.close()
+            logging.disable(logging.NOTSET)
+
+
+TestEstate = Estate.TestCase
+TestEstate.settings = settings(
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
