@@ -257,7 +257,7 @@ class _Conductor:
             verbosity=max(0, order.verbosity - 1),
         )
         request.folder.mkdir(mode=0o700)
-        transcript = Transcript(time.monotonic, check=order.check)
+        transcript = Transcript(time.monotonic, check=order.check, diff=order.diff)
         self._run = Run(request)
         told = 0
         ended = Ended(return_code=1, stopped=False, killed=False)

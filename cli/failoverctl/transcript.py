@@ -55,13 +55,15 @@ def split_name(play: str) -> tuple[str, str]:
 class Transcript:
     """Follows one ansible-playbook. Feed it every event, then ask for the :meth:`verdict`."""
 
-    def __init__(self, clock: Callable[[], float], *, check: bool = False) -> None:
+    def __init__(self, clock: Callable[[], float], *, check: bool = False, diff: bool = False) -> None:
         """Begin with no play.
 
         :param clock: monotonic seconds, for how long phases take.
         :param check: the playbook runs in check mode and changes nothing, whatever its tasks say.
+        :param diff: keep what tasks changed; some modules tell it unasked.
         """
         self._clock = clock
+        self._diff = diff
         self._check = check
         self._play: tuple[str, str] | None = None
         self._play_began = 0.0
@@ -168,7 +170,7 @@ class Transcript:
             outcome="ok" if event.ignored and event.outcome == "failed" else event.outcome,
             seconds=event.seconds,
             message=message,
-            diff=diff_of(event.result) if event.outcome == "changed" else "",
+            diff=diff_of(event.result) if self._diff and event.outcome == "changed" else "",
         )
         if event.action == SWITCHOVER_ACTION:
             yield from _switchover(event.result)

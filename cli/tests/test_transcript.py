@@ -226,8 +226,11 @@ def test_messages_of_failures() -> None:
 )
 def test_what_a_task_changed(result: dict[str, object], lines: list[str]) -> None:
     assert diff_of(result).splitlines() == lines
-    records, _, _ = follow([ended_task(result, "changed")], Ended(0, False, False))
-    assert [record.diff.splitlines() for record in records if isinstance(record, Task)] == [lines]
+    for asked, shown in ((True, lines), (False, [])):
+        transcript = Transcript(lambda: 0.0, diff=asked)
+        (record,) = transcript.feed(ended_task(result, "changed"))
+        assert isinstance(record, Task)
+        assert record.diff.splitlines() == shown
 
 
 def test_every_verdict_has_an_exit_code() -> None:
