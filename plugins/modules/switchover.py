@@ -42,8 +42,8 @@ attributes:
     description: Shows the primary before and after.
     support: full
   idempotent:
-    description: When O(to) is the primary already, nothing happens.
-    support: full
+    description: A host that is the primary already is refused, as there is nothing to hand over.
+    support: none
 """
 
 EXAMPLES = r"""
@@ -58,7 +58,7 @@ result:
   description: What happened.
   returned: always
   type: str
-  choices: [switched, possible, already, refused, undone, failed]
+  choices: [switched, possible, refused, undone, failed]
   sample: switched
 from:
   description: The old primary.
@@ -103,9 +103,8 @@ from ansible_collections.hosting.failover.plugins.module_utils import _agent
 def judge(outcome: dict[str, t.Any]) -> tuple[bool, dict[str, t.Any]]:
     """Whether the module succeeds, and its result, from the agent's answer."""
     result = {**outcome, "changed": outcome["result"] in {"switched", "possible", "failed"}}
-    if outcome["result"] in {"switched", "possible", "already"}:
-        if outcome["result"] != "already":
-            result["diff"] = {"before": f"primary: {outcome['from']}\n", "after": f"primary: {outcome['to']}\n"}
+    if outcome["result"] in {"switched", "possible"}:
+        result["diff"] = {"before": f"primary: {outcome['from']}\n", "after": f"primary: {outcome['to']}\n"}
         return True, result
     if outcome["result"] == "refused":
         reasons = " ".join(refusal["message"] for refusal in outcome["refusals"])

@@ -174,7 +174,7 @@ def test_refused_unknown_host_and_already_primary(estate: Estate) -> None:
 def test_refused_replica_outside_the_sync_set(estate: Estate) -> None:
     primary = estate.wait_settled()
     estate.lab.power_off(other(primary))
-    wait_for(lambda: (estate.agent(primary) or {"sync": {"mode": ""}})["sync"]["mode"] == "degraded", 15.0)
+    wait_for(lambda: (estate.told(primary)["sync"] or {"mode": ""})["mode"] == "degraded", 20.0)
     estate.run("status", exit_code=5)
     done = estate.run("switchover", "--yes", "--no-measure", exit_code=None)
     assert done.returncode in {3, 4}, done.stderr

@@ -666,7 +666,13 @@ class Agent:
                 "not_primary",
                 f"{self.config.host} is not the primary of the estate; a replica is seeded, not adopted",
             )
-        self.directory.adopt("adopted")
+        with self.act:
+            if self.host.database_state() == "active":
+                # It was started by somebody else, without the settings of the estate: the agent starts it again.
+                _log.warning("adopting a running database: restarting it once")
+                self.database.forget()
+                self.host.stop_database()
+            self.directory.adopt("adopted")
         self.wake.set()
         return {"changed": True}
 

@@ -66,7 +66,7 @@ class Switchover:
         self._peer: Peer | None = None
 
     def run(self) -> dict[str, Any]:
-        """Do it and tell what happened: ``result`` is switched, already, refused, undone or failed; never raises for
+        """Do it and tell what happened: ``result`` is switched, possible, refused, undone or failed; never raises for
         trouble of the world.
         """
         with self.agent.act:
@@ -89,8 +89,6 @@ class Switchover:
         hosts = tuple(config.hosts)
         if stored is not None:
             self._target = self.request.to or gates.choose(stored, hosts, config.host)
-        if self._target == config.host:
-            return self._result("already", stored)
         try:
             with self._step("check", "Check that it is safe"):
                 found = self._refusals(stored, hosts)
