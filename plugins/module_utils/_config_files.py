@@ -251,7 +251,7 @@ def check_wanted(wanted: Wanted) -> None:
     """Raise ``ConfigFilesError`` where the set contradicts itself or holds a relative path."""
     seen: set[str] = set()
     for path in list_paths(wanted):
-        if not path.startswith("/") or path != os.path.normpath(path):
+        if not path.startswith("/") or path.startswith("//") or path != os.path.normpath(path):
             raise ConfigFilesError(f"{path!r} is not a plain absolute path")
         if path in seen:
             raise ConfigFilesError(f"{path} is given twice in one task; give each path once")

@@ -90,6 +90,11 @@ done:
   type: list
   elements: str
   sample: [announced to the cluster, started]
+failover_refused:
+  description: Whether a gate refused, with the reasons in C(refusals).
+  returned: on refusal
+  type: bool
+  sample: true
 """
 
 import time
@@ -250,7 +255,10 @@ def main() -> None:
     worker = Worker(module)
     try:
         worker.run()
-    except (_etcd.EtcdError, _etcd.EtcdRefusedError, OSError) as error:
+    except _etcd.EtcdRefusedError as error:
+        refusal = {"code": "etcd_at_risk", "message": str(error), "observed": "", "limit": "", "fix": ""}
+        module.fail_json(msg=str(error), done=worker.done, failover_refused=True, refusals=[refusal])
+    except (_etcd.EtcdError, OSError) as error:
         module.fail_json(msg=str(error), done=worker.done)
     module.exit_json(changed=bool(worker.done), done=worker.done)
 
