@@ -54,7 +54,7 @@ REQUIRED_SETTINGS = {"log_bin": "1", "log_slave_updates": "1", "gtid_strict_mode
 
 @dataclass(frozen=True)
 class Request:
-    """A switchover as it was asked for. ``to`` is empty when the agent may choose."""
+    """A switchover as it was asked for. ``to`` is empty when the agent may choose, and finds nobody."""
 
     to: str
     run_id: str
@@ -118,7 +118,18 @@ def _decision(
 ) -> list[Refusal]:
     found = []
     term, leader = stored.term, stored.leader
-    if request.to and request.to not in hosts:
+    leads = term is not None and leader is not None and (leader.holder, leader.term) == (me, term.term)
+    if not request.to:
+        found.append(
+            Refusal(
+                "no_candidate",
+                "There is no other database host to hand over to.",
+                ", ".join(hosts),
+                "two database hosts",
+                "Add a database host to the inventory and run setup.",
+            )
+        )
+    elif request.to not in hosts:
         found.append(
             Refusal(
                 "unknown_host",
@@ -128,7 +139,7 @@ def _decision(
                 "Name one of the database hosts.",
             )
         )
-    elif request.to == me:
+    elif request.to == me and leads:
         found.append(
             Refusal(
                 "already_primary",
@@ -138,7 +149,7 @@ def _decision(
                 "Nothing to do.",
             )
         )
-    if term is None or leader is None or leader.holder != me or leader.term != term.term:
+    if not leads:
         holder = leader.holder if leader else "nobody"
         found.append(
             Refusal(
@@ -149,14 +160,14 @@ def _decision(
                 "Look at `failoverctl status`.",
             )
         )
-    needed = policy.switchover_limit + policy.fence_margin
-    if lease_remaining < needed - policy.renew_interval:
+    needed = policy.switchover_limit + policy.fence_margin - policy.renew_interval
+    if lease_remaining < needed:
         found.append(
             Refusal(
                 "lease_short",
                 f"The lease of {me} is not being renewed in time.",
                 f"{lease_remaining:.1f} s left",
-                f"{needed:.1f} s",
+                f"{needed:.1f} s left",
                 "Look at the health and the disk latency of etcd.",
             )
         )
@@ -221,7 +232,7 @@ def _candidate(stored: Stored, old: HostFacts, new: HostFacts, policy: Policy) -
                 f"Run setup again for {new.host}.",
             )
         )
-    if database.running:
+    if database.running and old.database.running:
         ahead = gtid.errant(gtid.parse(database.position), gtid.parse(old.database.position))
         if ahead:
             found.append(
@@ -282,6 +293,17 @@ def _candidate(stored: Stored, old: HostFacts, new: HostFacts, policy: Policy) -
 
 def _primary(old: HostFacts, activity: Activity, policy: Policy) -> list[Refusal]:
     found = []
+    if not old.database.running or old.database.read_only:
+        state = "read-only" if old.database.running else f"down: {old.database.error or 'stopped'}"
+        found.append(
+            Refusal(
+                "primary_not_writable",
+                f"MariaDB on {old.host} is not writable, so there is nothing to hand over yet.",
+                state,
+                "writable",
+                f"Look at `failoverctl status`; the agent of {old.host} says what it waits for.",
+            )
+        )
     if activity.oldest_transaction_seconds > policy.transaction_limit:
         found.append(
             Refusal(

@@ -112,10 +112,11 @@ class Switchover:
         old = gates.HostFacts(host=config.host)
         new = gates.HostFacts(host=self._target, reachable=False, error="unknown host")
         activity = gates.Activity()
-        database = agent.database.observe()
-        if database.running and stored is not None:
-            with contextlib.closing(agent.database.connect(5.0)) as connection:
-                activity = agent.database.activity(connection)
+        if stored is not None:
+            database = agent.database.observe()
+            if database.running:
+                with contextlib.closing(agent.database.connect(5.0)) as connection:
+                    activity = agent.database.activity(connection)
             if self._target in config.peers:
                 new = self._candidate(stored, database.position)
             # Read again: what the candidate has by now must not look errant beside an older reading of this side.
