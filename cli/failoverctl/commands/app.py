@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable
@@ -72,11 +73,11 @@ class App:
 
     def command(self, text: str) -> str:
         """Return a command to type, with the flags that this one was given to find the estate."""
-        flags = [f"-i {path}" for path in self.inventory]
-        flags += [f"--vault-id {item}" for item in self.vault_ids]
-        flags += [f"--config {self.config}"] if self.config else []
-        flags += [f"--state-directory {self.state_directory}"] if self.state_directory else []
-        return " ".join(["failoverctl", text, *flags])
+        flags = [part for path in self.inventory for part in ("-i", path)]
+        flags += [part for item in self.vault_ids for part in ("--vault-id", item)]
+        flags += ["--config", self.config] if self.config else []
+        flags += ["--state-directory", self.state_directory] if self.state_directory else []
+        return " ".join(["failoverctl", text, shlex.join(flags)]).rstrip()
 
 
 def out(text: str) -> None:
