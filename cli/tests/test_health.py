@@ -76,7 +76,7 @@ def test_before_setup() -> None:
         ("www1", {"database": {"io_running": False, "error": "1045"}}, "replication_stopped"),
         ("www1", {"database": {"sql_running": None}}, "replication_stopped"),
         ("www2", {"sync": {"mode": "degraded"}}, "sync_degraded"),
-        ("www1", {"sync": {"members": []}}, "not_in_sync_set"),
+        ("www2", {"sync": {"members": []}}, "not_in_sync_set"),
         ("www2", {"vips": {"site": {"held": False}}}, "vip_astray"),
         ("www1", {"vips": {"site": {"held": True}}}, "vip_twice"),
         ("www1", {"etcd": {"reachable": False}}, "etcd_unreachable"),
