@@ -65,7 +65,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible carries no type
         )
         problems = _estate.check_inventory(inventory, roles)
         if args["looks"] is not None:
-            looks = {name: read_look(hostvars[name].get(args["looks"])) for name in names}
+            looks = {name: read_look(hostvars[name].get(args["looks"])) for name in variables["ansible_play_hosts_all"]}
             limits = _estate.Limits(args["clock_limit_seconds"], args["disk_min_bytes"], args["memory_min_bytes"])
             problems += _estate.check_hosts(inventory, looks, limits)
         result: dict[str, Any] = {"changed": False, "failover_problems": [item.as_dict() for item in problems]}

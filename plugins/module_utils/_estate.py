@@ -12,7 +12,7 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ansible.module_utils.common import validation
@@ -332,17 +332,22 @@ def find_placeholders(value: Any, path: str) -> Iterator[Problem]:
 
 
 def _merge(found: Mapping[str, Sequence[Problem]], hosts: int) -> list[Problem]:
-    """Return problems by host as one list; one that every host has is named once, for the estate."""
+    """Return problems by host as one list, each once.
+
+    One that every host has belongs to the estate. One that several have names the first, so that its place can be
+    found, and the others in its message.
+    """
     counted: dict[Problem, list[str]] = {}
     for host, problems in found.items():
         for problem in dict.fromkeys(problems):
             counted.setdefault(problem, []).append(host)
     merged = []
-    for problem, names in counted.items():
-        if len(names) > 1 and (len(names) == hosts or len(names) >= 3):
+    for problem, (first, *others) in counted.items():
+        if others and len(others) + 1 == hosts:
             merged.append(problem)
         else:
-            merged += [Problem(**{**problem.as_dict(), "host": name}) for name in names]
+            also = f" (also on {', '.join(others)})" if others else ""
+            merged.append(replace(problem, host=first, message=f"{problem.message}{also}"))
     return merged
 
 
@@ -697,12 +702,17 @@ def _check_network(host: str, seen: Mapping[str, Any], inventory: Inventory, mac
 
 
 def check_hosts(inventory: Inventory, looks: Mapping[str, Look], limits: Limits) -> list[Problem]:
-    """Return everything that is wrong with the hosts. A host that could not be looked at is a problem too."""
+    """Return everything that is wrong with the hosts in ``looks``: others were left out with --limit.
+
+    A host that could not be looked at is a problem too.
+    """
     problems: list[Problem] = []
     known = frozenset(mac for look in looks.values() if look.host for mac in look.host["macs"])
     releases: dict[str, list[str]] = {}
     for host in inventory.members(*GROUP_KINDS):
-        look = looks.get(host, Look(failure="it was not looked at"))
+        look = looks.get(host)
+        if look is None:
+            continue
         if look.unreachable:
             problems.append(
                 Problem(

@@ -200,6 +200,8 @@ def ensure_authority(directory: Path, organization: str, lifetime: dt.timedelta,
     with _locked(directory):
         authority = load_authority(directory, organization)
         if authority is None:
+            # An inventory is mostly kept in Git, and this key must never get there.
+            (directory / ".gitignore").write_text("*\n", encoding="ascii")
             authority = create_authority(organization, lifetime, now)
             store_authority(directory, authority)
         return authority

@@ -249,8 +249,19 @@ def test_problems_of_hosts(estate: Estate, host: str, changes: dict[str, Any], e
 def test_hosts_that_cannot_be_looked_at(estate: Estate) -> None:
     estate.looks["www1"] = _estate.Look(unreachable="no route to host")
     estate.looks["www2"] = _estate.Look(failure="python3: not found")
-    del estate.looks["witness"], estate.looks["printer"]
-    assert estate.found_on_hosts() == [("unreachable", "www1"), ("unreadable", "www2"), ("unreadable", "witness")]
+    assert estate.found_on_hosts() == [("unreachable", "www1"), ("unreadable", "www2")]
+
+
+def test_hosts_left_out_with_limit_are_not_judged(estate: Estate) -> None:
+    estate.looks = {"www1": estate.looks["www1"]}
+    assert estate.found_on_hosts() == []
+
+
+def test_what_several_hosts_have_is_named_once_with_the_first(estate: Estate) -> None:
+    for host in ("www1", "www2"):
+        estate.hosts[host]["mariadb_bufer"] = 1
+    (problem,) = _estate.check_inventory(estate.inventory(), ROLES)
+    assert (problem.host, problem.message) == ("www1", "nothing takes mariadb_bufer (also on www2)")
 
 
 def test_all_problems_at_once(estate: Estate) -> None:

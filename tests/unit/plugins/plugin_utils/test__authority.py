@@ -161,6 +161,7 @@ def test_the_key_of_the_authority_is_for_its_owner_only(tmp_path: Path) -> None:
     made = ca.ensure_authority(folder, "lab", 3650 * DAY, NOW)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / ca.KEY_FILE).stat().st_mode) == 0o600
+    assert (folder / ".gitignore").read_text() == "*\n"
     again = ca.ensure_authority(folder, "lab", 3650 * DAY, NOW)
     assert again.pem == made.pem
 
