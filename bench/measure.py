@@ -59,21 +59,23 @@ def move(plan: Plan, target: Target, folder: Path, *, module: str = OWN_PROBER) 
     """Make one move under load and return what clients saw from its beginning on.
 
     The measurement goes as `failoverctl switchover` does it: a baseline, the move, a while of good
-    service. A move that fails is a run with an error. ``folder`` is used and removed.
+    service. A move that fails is a run with an error. The recording of a run that did not pass stays
+    in ``folder``.
     """
     at = now()
+    recording = folder / f"probe-{target.run_id}"
     try:
-        with Probe(target, folder, module=module) as probe:
+        with Probe(target, recording, module=module) as probe:
             if not probe.wait_steady(BASELINE_SECONDS, timeout_seconds=BASELINE_SECONDS + 15.0):
                 raise BenchError("clients are not served well before the move")
             acted = _act(plan)
             probe.wait_steady(STEADY_SECONDS, timeout_seconds=SETTLE_TIMEOUT_SECONDS)
-        history = load(folder)
+        history = load(recording)
     except (BenchError, ProbeError, ProbeFilesError) as problem:
         return Move(plan.number, at, plan.source, plan.target, 0.0, "unknown", error=str(problem))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     found = check(history)
+    if found.verdict == "pass" and acted.error is None:
+        shutil.rmtree(recording)
     late = found.prober.late_ms
     return Move(
         number=plan.number,

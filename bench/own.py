@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,7 @@ def switchovers(record: Recorder, bed: Bed, runs: int) -> None:
             source = primary(bed)
             target = next(host for host in beds.DATA_HOSTS if host != source)
             plan = Plan(number, source, target, partial(_switch, bed, target))
-            part.move(measure.move(plan, load(bed, number), bed.folder / "probe"))
+            part.move(measure.move(plan, load(bed, number), bed.folder))
 
 
 def load(bed: Bed, number: int) -> Target:
@@ -92,7 +93,7 @@ def load(bed: Bed, number: int) -> Target:
     password = str(bed.variables["mariadb_probe_password"])
     hosts = [(host, bed.addresses[host]) for host in beds.DATA_HOSTS]
     return Target(
-        run_id=f"bench-{number}-{now()}",
+        run_id=f"switchover-{number}-{secrets.token_hex(2)}",
         rate_hz=measure.RATE_HZ,
         writers=measure.WRITERS,
         write=WriteTarget(bed.vip, MARIADB_PORT, PROBE_USER, password, PROBE_USER),
@@ -137,7 +138,19 @@ def _setup(bed: Bed, number: int) -> Timing:
     if done.status != 0:
         error = str(result.get("reason") or last_line(done.errors))
     steps = [{key: step[key] for key in ("title", "seconds")} for step in result.get("steps", ())]
-    return _timing(number, at, done, error, result.get("changed"), {"steps": steps})
+    journal = bed.folder / "state" / "runs" / str(result.get("run_id")) / "journal.jsonl"
+    detail = {"steps": steps, "changed": changed_tasks(journal.read_text(encoding="utf-8")) if journal.exists() else []}
+    return _timing(number, at, done, error, result.get("changed"), detail)
+
+
+def changed_tasks(journal: str) -> list[str]:
+    """Return the tasks that changed something, as `host: title`, from the text of a run's journal."""
+    records = [json.loads(line) for line in journal.splitlines()]
+    return [
+        f"{record['host']}: {record['title']}"
+        for record in records
+        if record["kind"] == "task" and record["outcome"] == "changed"
+    ]
 
 
 def _timing(

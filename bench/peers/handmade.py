@@ -35,7 +35,7 @@ def measure_switchovers(record: Recorder, bed: Bed, runs: int) -> None:
         part.timing(provisioned)
         for number in range(1, runs + 1):
             plan = Plan(number, source, target, partial(_switch, bed, source, target))
-            part.move(measure.move(plan, _load(bed, number), bed.folder / "probe"))
+            part.move(measure.move(plan, _load(bed, number), bed.folder))
             source, target = target, source
 
 

@@ -62,11 +62,6 @@ VARIANTS = (
 
 def measure_moves(record: Recorder, bed: Bed, runs: int) -> None:
     """Provision the peer, then measure moves there and back by each way with each timing."""
-    load = Target(
-        run_id="keepalived",
-        rate_hz=measure.RATE_HZ,
-        http=HttpTarget(bed.vip, 80, bed.vip, "/"),
-    )
     installed = ""
     for name, variant, way, timing in VARIANTS:
         if variant != installed:
@@ -77,9 +72,13 @@ def measure_moves(record: Recorder, bed: Bed, runs: int) -> None:
         with record.part(name, settings, package_versions(bed, _PREFERRED, _PACKAGES)) as part:
             for number in range(1, runs + 1):
                 plan = _plan(bed, way, number, back=way.alike and number % 2 == 0)
-                part.move(measure.move(plan, load, bed.folder / "probe"))
+                part.move(measure.move(plan, _load(bed, f"{name}-{number}"), bed.folder))
                 if not way.alike:
                     _mover(bed, way.back, _PREFERRED)()
+
+
+def _load(bed: Bed, run_id: str) -> Target:
+    return Target(run_id=run_id, rate_hz=measure.RATE_HZ, http=HttpTarget(bed.vip, 80, bed.vip, "/"))
 
 
 def _plan(bed: Bed, way: Way, number: int, *, back: bool) -> Plan:

@@ -40,7 +40,7 @@ def measure_switchovers(record: Recorder, bed: Bed, runs: int) -> None:
             source = leader(bed)
             target = next(host for host in DATA_HOSTS if host != source)
             plan = Plan(number, source, target, partial(_switch, bed, source, target))
-            part.move(measure.move(plan, _load(bed, password, number), bed.folder / "probe", module="bench.prober"))
+            part.move(measure.move(plan, _load(bed, password, number), bed.folder, module="bench.prober"))
 
 
 def members(bed: Bed) -> Sequence[Mapping[str, Any]]:

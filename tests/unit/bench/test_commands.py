@@ -10,7 +10,7 @@ import pytest
 from bench import __main__ as command
 from bench import beds, machine, results
 from bench.beds import BenchError, Done
-from bench.own import switched
+from bench.own import changed_tasks, switched
 from bench.recorder import Recorder
 from bench.results import Part, Results, Timing
 
@@ -75,6 +75,15 @@ def test_a_switchover_tells_of_its_steps() -> None:
 def test_a_switchover_that_did_not_come_about_says_why(output: str, reason: str) -> None:
     with pytest.raises(BenchError, match=reason):
         switched(Done(4, output, "Error: www1 cannot be reached\n", 1.0, 0.1))
+
+
+def test_tasks_that_changed_something_are_named() -> None:
+    journal = (
+        '{"kind": "run_started"}\n'
+        '{"kind": "task", "host": "www1", "title": "Run the agent", "outcome": "ok"}\n'
+        '{"kind": "task", "host": "www2", "title": "Run the agent", "outcome": "changed"}\n'
+    )
+    assert changed_tasks(journal) == ["www2: Run the agent"]
 
 
 def test_runs_are_in_the_file_as_they_come_and_other_parts_stay(tmp_path: Path) -> None:
