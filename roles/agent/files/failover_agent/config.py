@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,13 @@ def load(path: str | Path) -> Config:
     return parse(raw, str(path))
 
 
-def parse(raw: dict[str, Any], where: str = "agent.json") -> Config:
-    """A :class:`Config` from its JSON object; ``where`` names the source in errors."""
+def parse(raw: Any, where: str = "agent.json") -> Config:
+    """A :class:`Config` from its JSON object; ``where`` names the source in errors.
+
+    :raises ConfigError: as :func:`load`.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where}: not an object")
     known = {f.name for f in fields(Config)}
     unknown = sorted(set(raw) - known)
     if unknown:
@@ -101,9 +107,32 @@ def parse(raw: dict[str, Any], where: str = "agent.json") -> Config:
         values["etcd_endpoints"] = tuple(raw["etcd_endpoints"])
         values["policy"] = Policy(**{k: float(v) for k, v in raw.get("policy", {}).items()})
         config = Config(**values)
-        config.hosts[config.host]
     except KeyError as error:
         raise ConfigError(f"{where}: {error} is missing") from error
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
+    mistakes = list(_mistakes(config))
+    if mistakes:
+        raise ConfigError(f"{where}: {'; '.join(mistakes)}")
     return config
+
+
+def _mistakes(config: Config) -> Iterator[str]:
+    kinds = {"int": (int, "a whole number"), "str": (str, "text")}
+    for each in fields(Config):
+        kind, words = kinds.get(str(each.type), (object, ""))
+        value = getattr(config, each.name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            yield f"{each.name} is {value!r}, not {words}"
+    if not isinstance(config.hosts, dict):
+        yield f"hosts is {config.hosts!r}, not an object of names and addresses"
+    elif config.host not in config.hosts:
+        yield f"host is {config.host!r}, which hosts does not list"
+    if not config.etcd_endpoints or not all(str(each).startswith("https://") for each in config.etcd_endpoints):
+        yield f"etcd_endpoints is {list(config.etcd_endpoints)!r}, not a list of https addresses"
+    policy = config.policy
+    if policy.lease_ttl <= policy.fence_margin + policy.renew_interval:
+        yield (
+            f"policy.lease_ttl is {policy.lease_ttl:g}: no renewal fits before the fence,"
+            f" which takes more than {policy.fence_margin + policy.renew_interval:g} s"
+        )
