@@ -78,7 +78,7 @@ def molecule() -> Iterable[Command]:
     """Each scenario by itself, so that it begins with bare hosts."""
     for path in sorted(TOP.glob("molecule/*/molecule.yml")):
         if path.parent.name != "default":
-            yield "molecule", "test", "--scenario-name", path.parent.name
+            yield "molecule", "test", "--no-command-borders", "--scenario-name", path.parent.name
 
 
 STAGES = (
@@ -95,11 +95,13 @@ STAGES = (
 def environment() -> dict[str, str]:
     """Return the environment of all commands: the tools of .venv, and nothing of Ansible's in the home folder."""
     cache = TOP / ".cache"
+    plain = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
     return os.environ | {
         "PATH": f"{TOP / '.venv' / 'bin'}:{os.environ['PATH']}",
         "ANSIBLE_HOME": str(cache / "ansible"),
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
         "XDG_STATE_HOME": str(cache / "state"),
+        **plain,
     }
 
 
