@@ -37,9 +37,11 @@ PROPERTIES = (
     "SubState",
     "UnitFileState",
     "NeedDaemonReload",
+    "DropInPaths",
     "InactiveExitTimestamp",
     "StateChangeTimestamp",
 )
+DROP_IN_ROOT = Path("/etc/systemd/system")
 ENABLED_STATES = frozenset({"enabled", "enabled-runtime", "alias", "static", "indirect", "generated"})
 RUNNING_STATES = frozenset({"active", "activating", "reloading"})
 
@@ -53,7 +55,8 @@ class UnitState:
     """One unit as systemd sees it.
 
     ``started_at`` is when its last start began, ``changed_at`` when it last became active, was
-    reloaded or stopped: microseconds since the epoch, 0 for never.
+    reloaded or stopped: microseconds since the epoch, 0 for never. ``drop_ins`` are the paths of the
+    drop-ins that systemd has read.
     """
 
     name: str
@@ -63,6 +66,7 @@ class UnitState:
     needs_daemon_reload: bool
     started_at: int
     changed_at: int
+    drop_ins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ def parse_show(text: str, names: Iterable[str]) -> tuple[UnitState, ...]:
             needs_daemon_reload=block.get("NeedDaemonReload") == "yes",
             started_at=parse_timestamp(block.get("InactiveExitTimestamp", "")),
             changed_at=parse_timestamp(block.get("StateChangeTimestamp", "")),
+            drop_ins=tuple(block.get("DropInPaths", "").split()),
         )
         for name, block in zip(asked, blocks, strict=True)
     )
@@ -162,6 +167,12 @@ def read_modified(paths: set[str]) -> dict[str, int]:
         if times:
             found[str(path)] = max(times) // 1000
     return found
+
+
+def read_drop_ins(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the paths of the drop-ins that /etc has for each unit. A link to /dev/null masks one, it is none."""
+    folders = {name: DROP_IN_ROOT / f"{name}.d" for name in names}
+    return {name: [str(path) for path in folder.glob("*.conf") if path.is_file()] for name, folder in folders.items()}
 
 
 def find_newer(paths: Iterable[str], since: int, changed: Iterable[str], modified_at: Mapping[str, int]) -> str | None:
@@ -200,18 +211,27 @@ def decide_steps(
     states: Mapping[str, UnitState],
     changed: Iterable[str] = (),
     modified_at: Mapping[str, int] | None = None,
+    drop_ins: Mapping[str, Iterable[str]] | None = None,
 ) -> tuple[Step, ...]:
     """Return the calls of systemctl that bring the units to what is wanted, with their reasons.
 
     A watched path (``restart_on``, ``reload_on``) counts as new when it is in ``changed`` or was
     modified after the unit started or reloaded. So a change is not lost when a run broke off
     between the file and the restart. A stopped unit that is only watched stays stopped.
-    ``modified_at`` holds microseconds since the epoch by path.
+    ``modified_at`` holds microseconds since the epoch by path. ``drop_ins`` are the paths of drop-ins
+    on disk by unit: systemd 252 (Debian 12) remembers which directories exist, so it neither reads
+    the first drop-in of a unit nor says NeedDaemonReload.
     """
     items = tuple(wanted)
     changed = tuple(changed)
+    on_disk = drop_ins or {}
     steps: list[Step] = []
-    stale = [item.name for item in items if states[item.name].needs_daemon_reload]
+    stale = [
+        item.name
+        for item in items
+        if states[item.name].needs_daemon_reload
+        or not set(on_disk.get(item.name, ())) <= set(states[item.name].drop_ins)
+    ]
     if stale:
         steps.append(Step("daemon-reload", "", f"the unit file of {stale[0]} changed"))
     for item in items:

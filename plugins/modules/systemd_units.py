@@ -149,7 +149,9 @@ def main() -> None:
     needed = [item.name for item in wanted if item.name in missing and (item.enabled or item.running)]
     if needed and not module.check_mode:
         module.fail_json(msg=f"systemd knows no unit {', '.join(needed)} on this host")
-    steps = _units.decide_steps(wanted, states, module.params["changed_files"], _units.read_modified(watched))
+    steps = _units.decide_steps(
+        wanted, states, module.params["changed_files"], _units.read_modified(watched), _units.read_drop_ins(states)
+    )
     if not module.check_mode:
         for step in steps:
             run_step(module, step)

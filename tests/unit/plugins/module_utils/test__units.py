@@ -82,6 +82,25 @@ def test_daemon_reload_comes_first() -> None:
     assert verbs(WANT, replace(STOPPED, needs_daemon_reload=True)) == ["daemon-reload", "enable", "start"]
 
 
+@pytest.mark.parametrize(("read", "steps"), [(["a.conf"], []), (["a.conf", "b.conf"], []), ([], ["daemon-reload"])])
+def test_a_drop_in_that_systemd_has_not_read_is_noticed(read: list[str], steps: list[str]) -> None:
+    """systemd 252 says NeedDaemonReload=no when the folder of the drop-in is new; keepalived started without it."""
+    folder = "/etc/systemd/system/a.service.d"
+    state = replace(RUNNING, drop_ins=tuple(f"{folder}/{name}" for name in read))
+    decided = _units.decide_steps([WANT], {"a.service": state}, (), {}, {"a.service": [f"{folder}/a.conf"]})
+    assert [step.verb for step in decided] == steps
+
+
+def test_drop_ins_on_disk_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a.service.d"
+    folder.mkdir()
+    (folder / "a.conf").touch()
+    (folder / "masked.conf").symlink_to("/dev/null")
+    (folder / "notes").touch()
+    monkeypatch.setattr(_units, "DROP_IN_ROOT", tmp_path)
+    assert _units.read_drop_ins(["a.service", "b.service"]) == {"a.service": [str(folder / "a.conf")], "b.service": []}
+
+
 def test_a_unit_that_is_only_watched_stays_stopped() -> None:
     want = replace(WANT, enabled=None, running=None)
     assert verbs(want, STOPPED, CONFIG) == []
