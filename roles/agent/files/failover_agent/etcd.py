@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import math
 import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +82,7 @@ class Client:
         for item in answer.get("kvs", ()):
             name = _decode(item["key"]).removeprefix(self._prefix)
             raw[name] = (
-                _decode(item["value"]),
+                _decode(item.get("value", "")),
                 int(item["mod_revision"]),
                 int(item.get("lease", 0)),
             )
@@ -108,8 +109,10 @@ class Client:
         return bool(answer.get("succeeded", False))
 
     def grant(self, ttl_seconds: float) -> int:
-        """A new lease; its id."""
-        answer = self._anywhere("/v3/lease/grant", {"TTL": str(max(1, round(ttl_seconds)))})
+        """A new lease of ``ttl_seconds``, rounded up: it never ends before the holder thinks so; its id."""
+        answer = self._anywhere("/v3/lease/grant", {"TTL": str(max(1, math.ceil(ttl_seconds)))})
+        if "ID" not in answer:
+            raise EtcdError(f"/v3/lease/grant answered {answer}")
         return int(answer["ID"])
 
     def renew(self, lease: int) -> bool:
@@ -192,14 +195,17 @@ class Client:
         try:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             response = connection.getresponse()
-            text = response.read().decode()
+            text = response.read().decode(errors="replace")
         except BaseException:
             connection.close()
             del self._connections[endpoint]
             raise
         if response.status != http.client.OK:
             raise EtcdError(f"{path} answered {response.status}: {text.strip()[:200]}")
-        answer = json.loads(text)
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
         if not isinstance(answer, dict):
             raise EtcdError(f"{path} answered {text[:200]!r}")
         return answer
@@ -237,4 +243,4 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> str:
-    return base64.b64decode(text).decode()
+    return base64.b64decode(text).decode(errors="replace")
