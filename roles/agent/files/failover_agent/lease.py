@@ -64,8 +64,18 @@ class Lease:
         with self._lock:
             self._id, self._valid_until = lease, sent + self._policy.lease_ttl
             text = f"{self._id} {self._valid_until}\n"
-        self._path.write_text(text, encoding="utf-8")
+        self._note(text)
         return True
+
+    def _note(self, text: str) -> None:
+        """Write by rename: an agent that dies half-way must not leave half a lease."""
+        fresh = self._path.with_suffix(".new")
+        try:
+            fresh.write_text(text, encoding="utf-8")
+            fresh.rename(self._path)
+        except OSError as error:
+            # The lease itself is fine. A restarted agent finds an earlier end and is the more careful.
+            _log.error("%s was not written: %s", self._path, error)
 
     def keep(self, stop: threading.Event, renewed: Callable[[bool], None]) -> None:
         """Renew until ``stop``; ``renewed`` hears the outcome of every try. The body of the lease thread."""

@@ -1,0 +1,212 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The lease: this host never believes in it for longer than etcd does, also after a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from failover_agent.etcd import Client, EtcdError
+from failover_agent.lease import Lease
+from failover_agent.model import Policy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .sim_etcd import Etcd
+
+POLICY = Policy(lease_ttl=6.0, renew_interval=1.5)
+
+
+class SlowClient(Client):
+    """An etcd whose answers take ``delay`` seconds of the clock; half of that on the way there."""
+
+    def __init__(self) -> None:
+        self.etcd = Etcd()
+        self.delay = 0.0
+        self.down = False
+        self.inside = 0
+        self.most_inside = 0
+
+    @property
+    def now(self) -> float:
+        """The clock of the host."""
+        return self.etcd.now
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.etcd.advance(self.now + seconds)
+
+    def grant(self, ttl_seconds: float) -> int:
+        return int(self._ask(lambda: self.etcd.grant(ttl_seconds)))
+
+    def renew(self, lease: int) -> bool:
+        return bool(self._ask(lambda: self.etcd.renew(lease)))
+
+    def _ask(self, effect: Callable[[], int]) -> int:
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        try:
+            self.wait(self.delay / 2)
+            if self.down:
+                raise EtcdError("timed out")
+            answer = effect()
+            self.wait(self.delay / 2)
+            return answer
+        finally:
+            self.inside -= 1
+
+
+@pytest.fixture
+def client() -> SlowClient:
+    return SlowClient()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lease"
+
+
+def lease_of(client: SlowClient, path: Path) -> Lease:
+    """The lease as a fresh agent has it."""
+    return Lease(client, POLICY, path, lambda: client.now)
+
+
+def etcds_end(client: SlowClient, lease: Lease) -> float:
+    """When etcd lets the lease end."""
+    return client.etcd.leases[lease.id][0]
+
+
+def test_before_the_first_renewal_there_is_none(client: SlowClient, path: Path) -> None:
+    lease = lease_of(client, path)
+    assert lease.id == 0
+    assert lease.valid_until <= client.now
+
+
+def test_the_end_is_counted_from_the_sending_of_the_renewal(client: SlowClient, path: Path) -> None:
+    client.wait(100.0)
+    client.delay = 2.0
+    lease = lease_of(client, path)
+    assert lease.renew()
+    assert lease.valid_until == 106.0
+    assert lease.valid_until <= etcds_end(client, lease)
+    client.wait(1.0)
+    assert lease.renew()
+    assert lease.valid_until == 109.0
+
+
+def test_a_new_lease_after_a_lost_one_is_counted_from_its_own_sending(client: SlowClient, path: Path) -> None:
+    lease = lease_of(client, path)
+    lease.renew()
+    first = lease.id
+    client.wait(60.0)
+    client.delay = 1.0
+    assert lease.renew()
+    assert lease.id != first
+    assert lease.valid_until == 61.0 + 6.0
+    assert lease.valid_until <= etcds_end(client, lease)
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 4), st.booleans(), st.booleans()), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_this_host_never_believes_longer_than_etcd(
+    tmp_path_factory: pytest.TempPathFactory, story: Sequence[tuple[float, float, bool, bool]]
+) -> None:
+    """Whatever the pauses, the delays, the silences and the restarts."""
+    path = tmp_path_factory.mktemp("lease") / "lease"
+    client = SlowClient()
+    lease = lease_of(client, path)
+    for pause, delay, down, restart in story:
+        client.wait(pause)
+        client.delay, client.down = delay, down
+        before = lease.valid_until
+        if restart:
+            lease = lease_of(client, path)
+            assert lease.valid_until == before
+        assert lease.renew() is not down
+        assert lease.valid_until >= before
+        if lease.valid_until > client.now:
+            assert lease.valid_until <= etcds_end(client, lease)
+
+
+def test_a_restarted_agent_goes_on_with_the_same_lease_and_the_same_end(client: SlowClient, path: Path) -> None:
+    client.wait(1234.567891)
+    lease = lease_of(client, path)
+    lease.renew()
+    again = lease_of(client, path)
+    assert (again.id, again.valid_until) == (lease.id, lease.valid_until)
+    client.wait(1.0)
+    assert again.renew()
+    assert again.id == lease.id, "so the leader key stays"
+
+
+@pytest.mark.parametrize("text", ["", "7587", "x y", "7587 1.0 2.0", "7587 soon"])
+def test_a_file_that_is_none_is_no_lease(client: SlowClient, path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    assert (lease_of(client, path).id, lease_of(client, path).valid_until) == (0, 0.0)
+
+
+def test_while_etcd_is_silent_the_end_stands_still(client: SlowClient, path: Path) -> None:
+    lease = lease_of(client, path)
+    lease.renew()
+    number, until = lease.id, lease.valid_until
+    client.wait(2.0)
+    client.down = True
+    assert not lease.renew()
+    assert (lease.id, lease.valid_until) == (number, until)
+    client.down = False
+    assert lease.renew()
+    assert (lease.id, lease.valid_until) == (number, client.now + 6.0)
+
+
+def test_a_full_disk_does_not_end_the_lease(client: SlowClient, tmp_path: Path) -> None:
+    lease = lease_of(client, tmp_path / "missing" / "lease")
+    assert lease.renew()
+    assert lease.valid_until == client.now + 6.0
+
+
+def test_the_file_is_never_half_written(client: SlowClient, path: Path) -> None:
+    lease = lease_of(client, path)
+    lease.renew()
+    held = path.open(encoding="utf-8")
+    client.wait(1.0)
+    lease.renew()
+    with held:
+        assert held.read().endswith(" 6.0\n"), "whoever reads the old file reads all of it"
+    assert path.read_text(encoding="utf-8") == f"{lease.id} 7.0\n"
+
+
+def test_two_threads_take_turns(client: SlowClient, path: Path) -> None:
+    """The lease thread and a switchover renew at the same time; one client belongs to one of them at a time."""
+    lease = lease_of(client, path)
+
+    def renew() -> None:
+        for _number in range(50):
+            time.sleep(0)
+            assert lease.renew()
+
+    threads = [threading.Thread(target=renew) for _number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.most_inside == 1
+    assert len(client.etcd.leases) == 1
+
+
+def test_the_thread_renews_until_it_is_stopped_and_tells_the_outcomes(client: SlowClient, path: Path) -> None:
+    lease = Lease(client, Policy(lease_ttl=6.0, renew_interval=0.03), path, lambda: client.now)
+    stop, heard = threading.Event(), list[bool]()
+
+    def renewed(good: bool) -> None:
+        heard.append(good)
+        client.down = len(heard) == 2
+        if len(heard) == 4:
+            stop.set()
+
+    thread = threading.Thread(target=lease.keep, args=(stop, renewed))
+    thread.start()
+    thread.join(20.0)
+    assert heard == [True, True, False, True]
