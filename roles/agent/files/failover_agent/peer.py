@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
 _CHUNK = 256 * 1024
+#: A stream may pause for so long (seconds): a backup waits for locks, and a slow disk takes its time.
+_STREAM_SECONDS = 60.0
 
 
 class PeerError(Exception):
@@ -32,13 +34,16 @@ class Peer:
     def call(self, path: str, body: dict[str, Any] | None = None, *, timeout: float | None = None) -> dict[str, Any]:
         """POST ``body`` (or GET without one) and return the JSON object that comes back.
 
+        ``timeout`` is seconds for this call; without it, those of this peer.
+
         :raises PeerError: no answer in time, or the peer answered with an error.
         """
         try:
-            connection = self._connection or self._make()
+            seconds = self._timeout if timeout is None else timeout
+            connection = self._connection or self._make(seconds)
             self._connection = connection
-            if timeout is not None and connection.sock is not None:
-                connection.sock.settimeout(timeout)
+            if connection.sock is not None:
+                connection.sock.settimeout(seconds)
             payload = None if body is None else json.dumps(body)
             connection.request(
                 "GET" if body is None else "POST",
@@ -51,30 +56,31 @@ class Peer:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise PeerError(f"{self.host} {path}: {error or type(error).__name__}") from error
+        if response.status != http.client.OK:
+            raise PeerError(f"{self.host} {path}: {_reason(text)}")
         try:
             answer = json.loads(text)
         except ValueError as error:
             raise PeerError(f"{self.host} {path}: answered {text[:200]!r}") from error
-        if response.status != http.client.OK or not isinstance(answer, dict):
-            message = answer.get("error", text) if isinstance(answer, dict) else text
-            raise PeerError(f"{self.host} {path}: {message}")
+        if not isinstance(answer, dict):
+            raise PeerError(f"{self.host} {path}: answered {text[:200]!r}")
         return answer
 
-    def _make(self) -> http.client.HTTPSConnection:
+    def _make(self, timeout: float) -> http.client.HTTPSConnection:
         address, port = self._where
-        return http.client.HTTPSConnection(address, port, timeout=self._timeout, context=self._context)
+        return http.client.HTTPSConnection(address, port, timeout=timeout, context=self._context)
 
     def stream(self, path: str) -> Iterator[bytes]:
         """GET a body piece by piece.
 
         :raises PeerError: the peer refused, or the stream ended before its end.
         """
-        connection = self._make()
+        connection = self._make(_STREAM_SECONDS)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
             if response.status != http.client.OK:
-                raise PeerError(f"{self.host} {path}: {response.read().decode(errors='replace')[:300]}")
+                raise PeerError(f"{self.host} {path}: {_reason(response.read().decode(errors='replace'))}")
             while chunk := response.read(_CHUNK):
                 yield chunk
         except (OSError, http.client.HTTPException) as error:
@@ -87,6 +93,14 @@ class Peer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _reason(text: str) -> str:
+    """The error in the body of a refusal."""
+    try:
+        return str(json.loads(text)["error"])
+    except (KeyError, TypeError, ValueError):
+        return text[:300]
 
 
 class PeerHandler(Protocol):
@@ -105,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: PeerServer
 
     def setup(self) -> None:
-        self.request.settimeout(30.0)
+        self.request.settimeout(_STREAM_SECONDS)
         self.request.do_handshake()
         super().setup()
 
@@ -116,8 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(None)
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length", "0"))
-        self._answer(json.loads(self.rfile.read(length) or b"{}"))
+        self._answer(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
 
     def log_message(self, *_args: Any) -> None:
         """The agent logs what it does, not who asked."""
@@ -130,15 +143,25 @@ class _Handler(BaseHTTPRequestHandler):
                     return str(value)
         return ""
 
-    def _answer(self, body: dict[str, Any] | None) -> None:
+    def _admit(self, caller: str) -> None:
+        if caller not in self.server.callers:
+            raise PeerError(f"{caller or 'nobody'} is no database host of this estate")
+
+    def _answer(self, body: bytes | None) -> None:
         caller = self._caller()
         status = http.client.OK
         try:
-            if caller not in self.server.callers:
-                raise PeerError(f"{caller or 'nobody'} is no database host of this estate")
-            reply = self.server.handler.answer_peer(caller, self.path, body)
+            self._admit(caller)
+            request = None if body is None else json.loads(body or b"{}")
+            reply = self.server.handler.answer_peer(caller, self.path, request)
         except PeerError as error:
             status, reply = http.client.CONFLICT, {"error": str(error)}
+        except (KeyError, TypeError, ValueError) as error:
+            # An agent of another version asks differently; it must hear that, not lose its connection.
+            status, reply = http.client.BAD_REQUEST, {"error": f"not understood: {error!r}"}
+        self._reply(status, reply)
+
+    def _reply(self, status: int, reply: dict[str, Any]) -> None:
         data = json.dumps(reply).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -148,14 +171,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self) -> None:
         caller = self._caller()
-        if caller not in self.server.callers:
-            self.send_error(http.client.FORBIDDEN)
-            return
         try:
+            self._admit(caller)
             pieces = self.server.handler.stream_to_peer(caller, self.path)
             first = next(pieces, b"")
         except Exception as error:
-            self.send_error(http.client.CONFLICT, explain=str(error))
+            self._reply(http.client.CONFLICT, {"error": str(error)})
             return
         self.send_response(http.client.OK)
         self.send_header("Transfer-Encoding", "chunked")
