@@ -253,4 +253,8 @@ _MOVES_TEXT = """\
 All by the same prober, with the same rates and limits, one after the other on the same machine; each peer on fresh
 hosts of its own. Counts are of writes, or of pages where nothing is written. For Patroni the client names all hosts
 and asks for the writable one, as libpq does; for everything else clients go through the virtual IP. `by hand` and
-`keepalived` serve a static page, failoverctl one that reads from the database."""
+`keepalived` serve a static page, failoverctl one that reads from the database.
+
+By a falling weight keepalived moves an address without anybody noticing: both hosts answer for a moment. That suits
+what both hosts serve alike. An address that follows a primary must not be on two hosts, and with weights it is, in
+every partition: see [the design record](../design/0006-keepalived.md)."""
