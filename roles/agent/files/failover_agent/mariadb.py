@@ -15,9 +15,10 @@ from failover_agent.config import Config
 from failover_agent.gates import REQUIRED_SETTINGS, Activity
 from failover_agent.model import Database, Replication
 
-#: A schema change as it shows in the process list.
-_SCHEMA_CHANGE = re.compile(r"^\s*(ALTER|CREATE|DROP|OPTIMIZE|RENAME|TRUNCATE|REPAIR)\b", re.IGNORECASE)
-_BACKUP = re.compile(r"^\s*(BACKUP\s+STAGE|FLUSH\s+TABLES)\b", re.IGNORECASE)
+#: Statements as they show in the process list, perhaps behind comments.
+_COMMENTS = r"\s*(?:/\*.*?\*/\s*)*"
+_SCHEMA_CHANGE = re.compile(rf"{_COMMENTS}(ALTER|CREATE|DROP|OPTIMIZE|RENAME|TRUNCATE|REPAIR)\b", re.IGNORECASE)
+_BACKUP = re.compile(rf"{_COMMENTS}(BACKUP\s+STAGE|FLUSH\s+TABLES)\b", re.IGNORECASE)
 _POSITIONS = "SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied"
 _CAUGHT_UP = "has sent all binlog"
 
@@ -118,11 +119,11 @@ class MariaDB:
             " WHERE command IN ('Query', 'Execute') AND user != 'system user'"
             " AND id != CONNECTION_ID() AND info IS NOT NULL"
         )
-        texts = [" ".join(str(row["info"]).split())[:120] for row in statements]
+        texts = [" ".join(str(row["info"]).split()) for row in statements]
         return Activity(
             oldest_transaction_seconds=max(0.0, float(oldest or 0.0)),
-            schema_changes=tuple(text for text in texts if _SCHEMA_CHANGE.match(text)),
-            backups=tuple(text for text in texts if _BACKUP.match(text)),
+            schema_changes=tuple(text[:120] for text in texts if _SCHEMA_CHANGE.match(text)),
+            backups=tuple(text[:120] for text in texts if _BACKUP.match(text)),
         )
 
     # ---- acts
@@ -350,4 +351,4 @@ def _read_only_admins(connection: Connection) -> set[str]:
         "SELECT DISTINCT grantee FROM information_schema.user_privileges"
         " WHERE privilege_type IN ('SUPER', 'READ ONLY ADMIN', 'READ_ONLY ADMIN')"
     )
-    return {str(row["grantee"]).partition("@")[0].strip("'") for row in rows}
+    return {str(row["grantee"]).rpartition("@")[0].strip("'") for row in rows}

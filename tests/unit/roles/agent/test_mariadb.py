@@ -1,0 +1,410 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What MariaDB answers is understood (captures of real servers), and statements go out in the right order.
+
+The fixtures were captured with pymysql's DictCursor: 10.11.19 (Debian 12) in every state of replication, 11.8.6
+(Debian 13) in a healthy estate.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from failover_agent import gtid
+from failover_agent.config import Config, Pki
+from failover_agent.gates import REQUIRED_SETTINGS
+from failover_agent.mariadb import Connection, DatabaseError, MariaDB, parse_dumps, parse_replication, read_database
+
+Rows = list[dict[str, Any]]
+FIXTURES = Path(__file__).parent / "fixtures"
+HOSTS = {"www1": "198.51.100.11", "www2": "198.51.100.12", "www3": "198.51.100.13"}
+DEV = {"www1": "198.51.100.75", "www2": "198.51.100.76"}
+PKI = Pki("/ca.crt", "/mariadb.crt", "/mariadb.key")
+CONFIG = Config("lab", "www1", HOSTS, ("https://198.51.100.11:2379",), PKI, PKI)
+
+
+def captured(name: str) -> dict[str, Rows]:
+    """One fixture."""
+    rows: dict[str, Rows] = json.loads((FIXTURES / name).read_text(encoding="utf-8"))
+    return rows
+
+
+STATUS_10 = captured("mariadb-10.11-slave-status.json")
+STATUS_11 = captured("mariadb-11.8-slave-status.json")
+
+
+class Script(Connection):
+    """A connection that answers by the first matching pattern, with rows, or with lists of rows one after the other."""
+
+    def __init__(self, answers: dict[str, Any] | None = None, thread_id: int = 42) -> None:
+        self.thread_id = thread_id
+        self.answers = answers or {}
+        self.sent: list[str] = []
+        self.arguments: list[tuple[Any, ...]] = []
+        self.closed = False
+
+    def rows(self, statement: str, arguments: Sequence[Any] = ()) -> Rows:
+        self.sent.append(statement)
+        self.arguments.append(tuple(arguments))
+        for pattern, answer in self.answers.items():
+            if re.search(pattern, statement):
+                if isinstance(answer, Exception):
+                    raise answer
+                if answer and isinstance(answer[0], list):
+                    rows: Rows = answer.pop(0) if len(answer) > 1 else answer[0]
+                    return rows
+                return list(answer)
+        return []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Server(MariaDB):
+    """The adapter with a scripted connection of its own."""
+
+    def __init__(self, kept: Script | None = None) -> None:
+        super().__init__(CONFIG)
+        self.scripted = kept or Script()
+
+    def connect(self, timeout: float) -> Connection:
+        del timeout
+        return self.scripted
+
+
+def positions(binlog: str, applied: str) -> Rows:
+    """The answer to a question for both positions."""
+    return [{"binlog": binlog, "applied": applied}]
+
+
+class TestReplication:
+    """SHOW SLAVE STATUS."""
+
+    @pytest.mark.parametrize("rows", [STATUS_10["healthy"], STATUS_11["healthy"]], ids=["10.11", "11.8"])
+    def test_healthy(self, rows: Rows) -> None:
+        found = parse_replication(rows)
+        assert found is not None
+        assert (found.io_running, found.sql_running, found.io_connecting) == (True, True, False)
+        assert found.uses_gtid
+        assert found.lag_seconds == 0
+        assert found.error == ""
+        assert gtid.parse(found.gtid_io_pos)
+
+    def test_the_primary_has_none(self) -> None:
+        assert parse_replication([]) is None
+
+    def test_stopped_is_no_error(self) -> None:
+        """A restarted replica looks like this; it only has to be started."""
+        found = parse_replication(STATUS_10["stopped"])
+        assert found is not None
+        assert (found.io_running, found.io_connecting, found.sql_running) == (False, False, False)
+        assert (found.error, found.lag_seconds, found.gtid_io_pos) == ("", None, "")
+
+    @pytest.mark.parametrize("state", ["connecting", "denied"])
+    def test_connecting_goes_on_by_itself_and_is_no_error(self, state: str) -> None:
+        assert STATUS_10[state][0]["Last_IO_Error"]
+        found = parse_replication(STATUS_10[state])
+        assert found is not None
+        assert (found.io_running, found.io_connecting, found.sql_running) == (False, True, True)
+        assert (found.error, found.lag_seconds) == ("", None)
+
+    def test_a_statement_that_failed_is_an_error(self) -> None:
+        found = parse_replication(STATUS_10["sql_error"])
+        assert found is not None
+        assert (found.io_running, found.sql_running) == (True, False)
+        assert "Duplicate entry '7'" in found.error
+
+    def test_a_history_that_the_primary_does_not_know_is_an_error(self) -> None:
+        found = parse_replication(STATUS_10["io_error"])
+        assert found is not None
+        assert (found.io_running, found.io_connecting) == (False, False)
+        assert "fatal error 1236" in found.error
+
+    def test_preparing_counts_as_connecting(self) -> None:
+        found = parse_replication([STATUS_10["connecting"][0] | {"Slave_IO_Running": "Preparing"}])
+        assert found is not None
+        assert found.io_connecting
+
+    def test_replication_by_file_position_is_told_apart(self) -> None:
+        found = parse_replication([STATUS_10["healthy"][0] | {"Using_Gtid": "No"}])
+        assert found is not None
+        assert not found.uses_gtid
+
+
+class TestDumps:
+    """The binlog dump threads in the process list."""
+
+    @pytest.mark.parametrize(
+        ("fixture", "hosts"), [("mariadb-10.11-server.json", HOSTS), ("mariadb-11.8-server.json", DEV)]
+    )
+    def test_a_replica_that_has_everything(self, fixture: str, hosts: dict[str, str]) -> None:
+        rows = [row for row in captured(fixture)["primary_processes"] if str(row["command"]).startswith("Binlog Dump")]
+        assert len(rows) == 1
+        assert parse_dumps(rows, hosts) == (("www2",), ("www2",))
+
+    def test_one_that_is_being_sent_something_is_not_caught_up(self) -> None:
+        rows = [
+            {"host": "198.51.100.12:40000", "state": "Sending binlog event to slave"},
+            {"host": "198.51.100.13:40001", "state": "Master has sent all binlog to slave; waiting for more updates"},
+        ]
+        assert parse_dumps(rows, HOSTS) == (("www2", "www3"), ("www3",))
+
+    def test_strangers_do_not_count(self) -> None:
+        rows = [{"host": "192.0.2.1:5", "state": "Master has sent all binlog to slave; waiting for more updates"}]
+        assert parse_dumps(rows, HOSTS) == ((), ())
+
+    def test_the_old_thread_of_a_replica_that_came_back_is_the_same_replica(self) -> None:
+        state = "Master has sent all binlog to slave; waiting for more updates"
+        rows = [
+            {"host": "198.51.100.12:1", "state": "Sending binlog event"},
+            {"host": "198.51.100.12:2", "state": state},
+        ]
+        assert parse_dumps(rows, HOSTS) == (("www2",), ("www2",))
+
+
+@pytest.mark.parametrize(
+    ("fixture", "version", "hosts"),
+    [("mariadb-10.11-server.json", "10.11.19", HOSTS), ("mariadb-11.8-server.json", "11.8.6", DEV)],
+)
+def test_a_primary_is_read_in_one_go(fixture: str, version: str, hosts: dict[str, str]) -> None:
+    raw = captured(fixture)
+    dumps = [row for row in raw["primary_processes"] if str(row["command"]).startswith("Binlog Dump")]
+    connection = Script({"^SELECT VERSION": raw["row"], "Rpl_semi_sync": raw["clients"], "Binlog Dump": dumps})
+    found = read_database(connection, hosts)
+    assert (found.running, found.version, found.read_only, found.replication) == (True, version, False, None)
+    assert (found.semi_sync_primary, found.semi_sync_clients) == (True, 1)
+    assert found.caught_up == ("www2",)
+    assert found.position == found.gtid_binlog_pos
+
+
+class TestObserve:
+    """Looking at a server that may be away."""
+
+    def test_a_server_that_is_away_is_not_running_and_says_why(self) -> None:
+        server = Server(Script({"VERSION": DatabaseError("(2013, 'Lost connection')")}))
+        found = server.observe()
+        assert not found.running
+        assert "Lost connection" in found.error
+        assert server.scripted.closed, "the next look opens another connection"
+
+    def test_no_server_at_all(self, tmp_path: Path) -> None:
+        config = Config("lab", "www1", HOSTS, (), PKI, PKI, database_socket=str(tmp_path / "none.sock"))
+        found = MariaDB(config).observe()
+        assert not found.running
+        assert "none.sock" in found.error
+
+
+class TestActivity:
+    """What a switchover would disturb."""
+
+    def read(self, *texts: str, oldest: object = 0) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
+        connection = Script({"innodb_trx": [{"age": oldest}], "SELECT info": [{"info": text} for text in texts]})
+        found = Server().activity(connection)
+        return found.oldest_transaction_seconds, found.schema_changes, found.backups
+
+    def test_nothing(self) -> None:
+        assert self.read() == (0.0, (), ())
+        assert self.read(oldest=None) == (0.0, (), ())
+
+    def test_the_oldest_transaction_is_a_number_whatever_pymysql_makes_of_it(self) -> None:
+        from decimal import Decimal
+
+        assert self.read(oldest=Decimal("7.2500"))[0] == 7.25
+        assert self.read(oldest=-0.001)[0] == 0.0, "a clock that was set back"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "ALTER TABLE guestbook ADD INDEX (at)",
+            "  alter\n table x",
+            "/* migration 7 */ /* two */ CREATE INDEX i ON t (a)",
+            "OPTIMIZE TABLE t",
+            "TRUNCATE t",
+        ],
+    )
+    def test_schema_changes(self, text: str) -> None:
+        assert self.read(text)[1] == (" ".join(text.split()),)
+
+    @pytest.mark.parametrize(
+        "text", ["BACKUP STAGE BLOCK_COMMIT", "FLUSH TABLES WITH READ LOCK", "backup  stage start"]
+    )
+    def test_backups(self, text: str) -> None:
+        assert self.read(text)[2] == (" ".join(text.split()),)
+
+    @pytest.mark.parametrize(
+        "text", ["INSERT INTO t VALUES ('ALTER TABLE')", "SELECT 1", "altered()", "UPDATE t SET a=1"]
+    )
+    def test_ordinary_statements(self, text: str) -> None:
+        assert self.read(text) == (0.0, (), ())
+
+    def test_a_long_statement_is_cut_where_it_is_shown_and_not_where_it_is_judged(self) -> None:
+        (shown,) = self.read(f"/* {'x' * 200} */ ALTER TABLE t ADD a INT")[1]
+        assert len(shown) == 120
+
+
+class TestPosition:
+    """The final position behind the fence."""
+
+    def test_it_is_read_until_it_stands_still(self) -> None:
+        readings = [positions("0-1-5", ""), positions("0-1-6", ""), positions("0-1-6", "")]
+        assert Server().position(Script({"gtid_binlog_pos": readings})) == "0-1-6"
+
+    def test_a_former_replica_holds_what_it_applied_too(self) -> None:
+        assert Server().position(Script({"gtid_binlog_pos": positions("0-1-5", "0-2-9,1-1-1")})) == "0-2-9,1-1-1"
+
+    def test_somebody_who_writes_through_the_fence_is_noticed(self) -> None:
+        readings = [positions(f"0-1-{number}", "") for number in range(20)]
+        with pytest.raises(DatabaseError, match="still moves under read_only"):
+            Server().position(Script({"gtid_binlog_pos": readings}))
+
+
+class TestWaitFor:
+    """Whether a server has a position."""
+
+    def test_what_it_has_needs_no_waiting(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("0-1-5", "0-2-9")})
+        assert Server().wait_for(connection, "0-1-7", 2.0)
+        assert not any("MASTER_GTID_WAIT" in statement for statement in connection.sent)
+
+    @pytest.mark.parametrize(("answer", "reached"), [(0, True), (-1, False), (None, False)])
+    def test_what_it_has_not_is_waited_for(self, answer: int | None, reached: bool) -> None:
+        connection = Script({"gtid_binlog_pos": positions("", "0-2-3"), "MASTER_GTID_WAIT": [{"x": answer}]})
+        assert Server().wait_for(connection, "0-2-9", 2.0) is reached
+        assert connection.arguments[-1] == ("0-2-9", 2.0)
+
+
+class TestKillClients:
+    """Ending sessions."""
+
+    SESSIONS: Rows = [
+        {"id": 42, "user": "root"},
+        {"id": 50, "user": "root"},
+        {"id": 51, "user": "guestbook"},
+        {"id": 52, "user": "admin"},
+        {"id": 53, "user": "deploy@ci"},
+    ]
+    PRIVILEGED: Rows = [{"grantee": "'root'@'localhost'"}, {"grantee": "'admin'@'%'"}, {"grantee": "'deploy@ci'@'%'"}]
+
+    def killed(self, connection: Script) -> list[str]:
+        """Whom it ended."""
+        return [statement for statement in connection.sent if statement.startswith("KILL")]
+
+    def script(self) -> Script:
+        return Script({"SELECT id, user": self.SESSIONS, "grantee": self.PRIVILEGED})
+
+    def test_all_but_oneself_and_those_to_keep(self) -> None:
+        connection = self.script()
+        assert Server().kill_clients(connection, keep=(50,)) == 3
+        assert self.killed(connection) == ["KILL CONNECTION 51", "KILL CONNECTION 52", "KILL CONNECTION 53"]
+
+    def test_only_those_that_read_only_does_not_stop(self) -> None:
+        connection = self.script()
+        assert Server().kill_clients(connection, keep=(50,), privileged_only=True) == 2
+        assert self.killed(connection) == ["KILL CONNECTION 52", "KILL CONNECTION 53"]
+
+    def test_the_agents_own_kept_connection_stays(self) -> None:
+        server = Server(Script(thread_id=50))
+        server.observe()
+        server._connection()
+        connection = self.script()
+        server.kill_clients(connection)
+        assert "KILL CONNECTION 50" not in self.killed(connection)
+
+    def test_a_session_that_has_ended_meanwhile_is_no_trouble(self) -> None:
+        connection = Script({"SELECT id, user": self.SESSIONS, "KILL": DatabaseError("(1094, 'Unknown thread id')")})
+        assert Server().kill_clients(connection) == 0
+
+    def test_real_privileges_are_understood(self) -> None:
+        rows = [{"grantee": row["GRANTEE"]} for row in captured("mariadb-10.11-server.json")["privileges"]]
+        connection = Script({"SELECT id, user": [{"id": 1, "user": "w"}, {"id": 2, "user": "v"}], "grantee": rows})
+        assert Server().kill_clients(connection, privileged_only=True) == 1
+
+
+class TestRoles:
+    """Promotion and attachment, statement by statement."""
+
+    def test_a_promotion_stops_replicating_then_waits_for_replicas_then_writes(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("", "0-2-9")})
+        Server().promote(connection, "0-2-9", wait_for_replica=True, limit=3.0)
+        assert connection.sent[-4:] == [
+            "STOP SLAVE",
+            "RESET SLAVE ALL",
+            "SET GLOBAL rpl_semi_sync_master_enabled=1",
+            "SET GLOBAL read_only=0",
+        ]
+
+    def test_a_promotion_that_lacks_something_changes_nothing(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("", "0-2-8"), "MASTER_GTID_WAIT": [{"x": -1}]})
+        with pytest.raises(DatabaseError, match="0-2-9 was not applied within 3 s"):
+            Server().promote(connection, "0-2-9", wait_for_replica=True, limit=3.0)
+        assert not [statement for statement in connection.sent if not statement.startswith("SELECT")]
+
+    def attach(self, binlog: str, applied: str) -> Script:
+        connection = Script({"gtid_binlog_pos": positions(binlog, applied)})
+        Server().attach(connection, "198.51.100.12")
+        return connection
+
+    def test_a_former_primary_starts_from_what_it_wrote(self) -> None:
+        connection = self.attach("0-1-9", "0-2-5")
+        kinds = [" ".join(statement.split()[:3]) for statement in connection.sent]
+        assert kinds == [
+            "STOP SLAVE",
+            "SET GLOBAL rpl_semi_sync_master_enabled=0,",
+            "SELECT @@gtid_binlog_pos AS",
+            "SET GLOBAL gtid_slave_pos=%s",
+            "CHANGE MASTER TO",
+            "START SLAVE",
+        ]
+        assert connection.arguments[3] == ("0-1-9",)
+
+    def test_a_replica_keeps_its_position(self) -> None:
+        assert not any("gtid_slave_pos=%s" in statement for statement in self.attach("0-2-5", "0-2-5").sent)
+
+    def test_replication_is_by_gtid_over_verified_tls_and_reconnects_at_once(self) -> None:
+        connection = self.attach("", "0-2-5")
+        statement = next(each for each in connection.sent if each.startswith("CHANGE MASTER"))
+        for word in (
+            "MASTER_USE_GTID=slave_pos",
+            "MASTER_SSL=1",
+            "MASTER_SSL_VERIFY_SERVER_CERT=1",
+            "MASTER_CONNECT_RETRY=1",
+            "MASTER_HEARTBEAT_PERIOD=0.5",
+        ):
+            assert word in statement
+        arguments = connection.arguments[connection.sent.index(statement)]
+        assert arguments == ("198.51.100.12", 3306, "failover_repl", "/ca.crt", "/mariadb.crt", "/mariadb.key")
+
+    def test_settings_that_a_primary_needs(self) -> None:
+        row = {"log_bin": 1, "log_slave_updates": 1, "gtid_strict_mode": 0}
+        found = dict(Server().settings(Script({"@@log_bin": [row]})))
+        assert found.keys() == REQUIRED_SETTINGS.keys()
+        assert found["gtid_strict_mode"] == "0"
+
+    def test_a_fence_gives_up_in_time(self) -> None:
+        connection = Script()
+        Server().make_read_only(connection, 3.0)
+        assert connection.sent == ["SET SESSION lock_wait_timeout=3", "SET GLOBAL read_only=1"]
+
+
+class TestEvents:
+    """Scheduled events run on the primary only."""
+
+    def test_events_that_replication_disabled_are_enabled(self) -> None:
+        connection = Script({"information_schema.events": [{"event_schema": "shop", "event_name": "a`b"}]})
+        assert Server().enable_events(connection) == 1
+        assert connection.sent[-1] == "ALTER EVENT `shop`.`a``b` ENABLE"
+
+    @pytest.mark.parametrize(("state", "set_to"), [("ON", "OFF"), ("OFF", "OFF"), ("DISABLED", None)])
+    def test_a_scheduler_that_is_disabled_at_start_is_left_alone(self, state: str, set_to: str | None) -> None:
+        connection = Script({"@@event_scheduler": [{"x": state}]})
+        Server().events(connection, enabled=False)
+        assert connection.sent[1:] == ([f"SET GLOBAL event_scheduler={set_to}"] if set_to else [])
+
+
+def test_what_is_foreign_is_named() -> None:
+    server = Server(Script({"schemata": [{"name": "shop"}], "mysql.user": [{"name": "old"}]}))
+    assert server.foreign_data() == ("schema shop", "account old")
