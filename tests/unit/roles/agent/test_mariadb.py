@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -211,8 +212,6 @@ class TestActivity:
         assert self.read(oldest=None) == (0.0, (), ())
 
     def test_the_oldest_transaction_is_a_number_whatever_pymysql_makes_of_it(self) -> None:
-        from decimal import Decimal
-
         assert self.read(oldest=Decimal("7.2500"))[0] == 7.25
         assert self.read(oldest=-0.001)[0] == 0.0, "a clock that was set back"
 
@@ -277,24 +276,25 @@ class TestWaitFor:
         assert connection.arguments[-1] == ("0-2-9", 2.0)
 
 
+SESSIONS: Rows = [
+    {"id": 42, "user": "root"},
+    {"id": 50, "user": "root"},
+    {"id": 51, "user": "guestbook"},
+    {"id": 52, "user": "admin"},
+    {"id": 53, "user": "deploy@ci"},
+]
+PRIVILEGED: Rows = [{"grantee": "'root'@'localhost'"}, {"grantee": "'admin'@'%'"}, {"grantee": "'deploy@ci'@'%'"}]
+
+
 class TestKillClients:
     """Ending sessions."""
-
-    SESSIONS: Rows = [
-        {"id": 42, "user": "root"},
-        {"id": 50, "user": "root"},
-        {"id": 51, "user": "guestbook"},
-        {"id": 52, "user": "admin"},
-        {"id": 53, "user": "deploy@ci"},
-    ]
-    PRIVILEGED: Rows = [{"grantee": "'root'@'localhost'"}, {"grantee": "'admin'@'%'"}, {"grantee": "'deploy@ci'@'%'"}]
 
     def killed(self, connection: Script) -> list[str]:
         """Whom it ended."""
         return [statement for statement in connection.sent if statement.startswith("KILL")]
 
     def script(self) -> Script:
-        return Script({"SELECT id, user": self.SESSIONS, "grantee": self.PRIVILEGED})
+        return Script({"SELECT id, user": SESSIONS, "grantee": PRIVILEGED})
 
     def test_all_but_oneself_and_those_to_keep(self) -> None:
         connection = self.script()
@@ -308,14 +308,13 @@ class TestKillClients:
 
     def test_the_agents_own_kept_connection_stays(self) -> None:
         server = Server(Script(thread_id=50))
-        server.observe()
-        server._connection()
+        server.wait_for_replicas(enabled=True)
         connection = self.script()
         server.kill_clients(connection)
         assert "KILL CONNECTION 50" not in self.killed(connection)
 
     def test_a_session_that_has_ended_meanwhile_is_no_trouble(self) -> None:
-        connection = Script({"SELECT id, user": self.SESSIONS, "KILL": DatabaseError("(1094, 'Unknown thread id')")})
+        connection = Script({"SELECT id, user": SESSIONS, "KILL": DatabaseError("(1094, 'Unknown thread id')")})
         assert Server().kill_clients(connection) == 0
 
     def test_real_privileges_are_understood(self) -> None:
