@@ -61,7 +61,7 @@ def decide(view: View, policy: Policy) -> tuple[Action, ...]:
             *_closed(view, "no term yet"),
             Hold("the estate is not bootstrapped: no primary was named yet"),
         )
-    if view.now < view.held_back_until:
+    if view.now < view.held_back_until and term.primary != view.host:
         return (Hold("a planned switchover is at work on this host"),)
     if term.primary == view.host:
         return _as_primary(view, view.stored, term, policy)

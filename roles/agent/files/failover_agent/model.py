@@ -186,9 +186,10 @@ class View:
     """All that :func:`failover_agent.decide.decide` may look at.
 
     ``stored`` is None when etcd gave no answer in this round. ``seeded`` says that the data directory belongs to this
-    estate. ``held_back_until`` is the time up to which a planned switchover owns this host. ``detached_since`` names
-    the replicas that are not connected and since when. ``received`` is what each connected replica says it has
-    received (``Gtid_IO_Pos``), asked after ``database`` was read; it is filled only while the estate is degraded.
+    estate. ``held_back_until`` is the time up to which a planned switchover owns this host, unless the term names it
+    already: then the switchover is past its commit, and may have died. ``detached_since`` names the replicas that are
+    not connected and since when. ``received`` is what each connected replica that is no member says it has received
+    (``Gtid_IO_Pos``), asked after ``database`` was read.
     """
 
     now: float

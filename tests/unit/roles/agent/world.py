@@ -391,7 +391,10 @@ class PlannedFault:
 
 
 class World:
-    """Everything. ``operations`` is the trace of what agents did, newest last; ``close`` it after use."""
+    """Everything. ``close`` it after use.
+
+    ``operations`` is the trace of what agents did, newest last; ``watchers`` hear of each one before it takes place.
+    """
 
     def __init__(self, names: Sequence[str] = ("www1", "www2"), *, seed: int = 0, policy: Policy | None = None) -> None:
         self.random = random.Random(seed)
@@ -402,6 +405,7 @@ class World:
         self.cuts: set[frozenset[str]] = set()
         self.faults: list[PlannedFault] = []
         self.operations: list[tuple[str, str]] = []
+        self.watchers: list[Callable[[str, str], None]] = []
         self.acknowledged: list[Gtid] = []
         self.delivered: dict[str, set[Gtid]] = {}
         self.vip_holder: str | None = None
@@ -647,6 +651,8 @@ class World:
         if agent is None:
             raise CrashError
         self.operations.append((machine.name, name))
+        for watch in list(self.watchers):
+            watch(machine.name, name)
         fault = self._fault(machine.name, name)
         if fault is Fault.STALL:
             machine.frozen = True
