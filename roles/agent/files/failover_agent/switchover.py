@@ -216,7 +216,9 @@ class Switchover:
                 return agent.store.commit(expected(stored, "term", "leader", "sync", "lock"), list(changes))
             except EtcdError as error:
                 _log.warning("the commit gave no answer, reading what became of it: %s", error)
-                return self._was_committed(following)
+                if self._was_committed(following):
+                    return True
+                raise
 
     def _was_committed(self, following: int) -> bool:
         """Whether a commit without an answer took place, for good.
