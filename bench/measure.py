@@ -69,6 +69,8 @@ def move(plan: Plan, target: Target, folder: Path, *, module: str = OWN_PROBER) 
             if not probe.wait_steady(BASELINE_SECONDS, timeout_seconds=BASELINE_SECONDS + 15.0):
                 raise BenchError("clients are not served well before the move")
             acted = _act(plan)
+            # Also where nobody has noticed anything yet: what comes late belongs to the move.
+            time.sleep(STEADY_SECONDS)
             probe.wait_steady(STEADY_SECONDS, timeout_seconds=SETTLE_TIMEOUT_SECONDS)
         history = load(recording)
     except (BenchError, ProbeError, ProbeFilesError) as problem:
