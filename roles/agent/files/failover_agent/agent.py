@@ -681,18 +681,21 @@ class Agent:
 
         ``discard`` allows to put data aside that is no fresh install's.
         """
-        stored = self._stored
         if self.directory.seeded and not discard:
             return {"changed": False}
-        if stored is None or stored.term is None or stored.leader is None:
-            raise CommandError("no_primary", "no primary leads at the moment, so there is nothing to copy from")
-        if stored.term.primary == self.config.host:
-            raise CommandError(
-                "already_primary",
-                f"{self.config.host} is the primary; it is what the others are seeded from",
-            )
-        source = stored.term.primary
         with self.act:
+            stored = self._stored
+            if self.seeding:
+                raise CommandError("busy", f"{self.config.host} is busy {self.seeding}")
+            if stored is None or stored.term is None or stored.leader is None:
+                raise CommandError("no_primary", "no primary leads at the moment, so there is nothing to copy from")
+            if stored.term.primary == self.config.host:
+                raise CommandError(
+                    "already_primary",
+                    f"{self.config.host} is the primary; it is what the others are seeded from",
+                )
+            source = stored.term.primary
+            discard = discard or self.directory.half_seeded
             if self.host.database_state() == "active":
                 foreign = () if discard else self.database.foreign_data()
                 if foreign:
@@ -714,6 +717,7 @@ class Agent:
             self._wait_answering(60.0)
             with self._connection(10.0) as connection:
                 self.database.begin_at(connection, position)
+            self.directory.adopt(source)
         except (SeedError, PeerError, HostError, DatabaseError) as error:
             raise CommandError("seed_failed", str(error)) from error
         finally:

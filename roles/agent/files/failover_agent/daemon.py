@@ -133,9 +133,12 @@ class _HealthHandler(BaseHTTPRequestHandler):
             case "/primary":
                 self._verdict(bool(role["writable"]), role["role"])
             case "/replica":
-                limit = parse_qs(url.query).get("lag", [""])[0]
+                limit = parse_qs(url.query, keep_blank_values=True).get("lag", [None])[0]
+                if limit is not None and not limit.isdecimal():
+                    self._reply(http.client.BAD_REQUEST, f"lag is whole seconds, not {limit!r}\n", "text/plain")
+                    return
                 lag = agent.lag_seconds()
-                good = role["role"] == "replica" and lag is not None and (not limit.isdigit() or lag <= int(limit))
+                good = role["role"] == "replica" and lag is not None and (limit is None or lag <= int(limit))
                 self._verdict(good, f"{role['role']}, lag {lag}")
             case "/health":
                 self._verdict(role["role"] in {"primary", "replica"}, role["role"])

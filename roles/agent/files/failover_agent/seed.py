@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from failover_agent.config import Config
 from failover_agent.host import HostError, run
@@ -25,6 +26,8 @@ _log = logging.getLogger("failover-agent.seed")
 _CHUNK = 256 * 1024
 #: At most this much of the binary log is copied aside (bytes).
 _TAIL_LIMIT = 1024**3
+#: So many copies are kept.
+_TAILS = 5
 
 
 class SeedError(Exception):
@@ -42,20 +45,41 @@ class DataDirectory:
 
     @property
     def seeded(self) -> bool:
-        """Whether the directory belongs to this estate."""
-        try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return bool(note.get("estate") == self._config.estate and (self._path / "ibdata1").exists())
+        """Whether the directory belongs to this estate and its seeding, if it was seeded, came to its end."""
+        note = self._read_note()
+        ours = note.get("estate") == self._config.estate and bool(note.get("finished", True))
+        return ours and (self._path / "ibdata1").exists()
+
+    @property
+    def half_seeded(self) -> bool:
+        """Whether a copy was put here that was never made ready: it holds nothing of its own."""
+        note = self._read_note()
+        return note.get("estate") == self._config.estate and not note.get("finished", True)
 
     def adopt(self, origin: str) -> None:
         """Note that the directory is this estate's; ``origin`` says where the data came from."""
-        note = {"estate": self._config.estate, "origin": origin, "at": _utc()}
-        self._note.write_text(json.dumps(note) + "\n", encoding="utf-8")
+        self._write_note(origin, finished=True)
+
+    def _read_note(self) -> dict[str, Any]:
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def _write_note(self, origin: str, *, finished: bool) -> None:
+        note = {"estate": self._config.estate, "origin": origin, "at": _utc(), "finished": finished}
+        fresh = self._note.with_suffix(".new")
+        fresh.write_text(json.dumps(note) + "\n", encoding="utf-8")
+        fresh.rename(self._note)
 
     def keep_binlog_tail(self) -> Path | None:
-        """Copy the newest binary log aside before a start that may truncate it; the copy, or None if there is none."""
+        """Copy the newest binary log aside before a start that may truncate it; the copy, or None if there is none.
+
+        The last few copies are kept.
+
+        :raises HostError: there is no room for it.
+        """
         index = next(iter(sorted(self._path.glob("*-bin.index"))), None)
         if index is None:
             return None
@@ -64,34 +88,44 @@ class DataDirectory:
         if newest is None or not newest.exists() or newest.stat().st_size > _TAIL_LIMIT:
             return None
         target = self._state / "binlog-tails" / f"{_stamp()}-{newest.name}"
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copy2(newest, target)
+        try:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copy2(newest, target)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                target.unlink()
+            raise HostError(f"the newest binary log could not be kept: {error}") from error
+        for old in sorted(target.parent.iterdir())[:-_TAILS]:
+            old.unlink()
         return target
 
     def replace(self, fetch: Callable[[], Iterator[bytes]], origin: str) -> str:
         """Put a streamed copy in the place of the directory; the GTID position of the copy.
 
-        The database must be stopped. The old directory is renamed with the ending ``.before-seed-<UTC>``.
+        The database must be stopped. The old directory is renamed with the ending ``.before-seed-<UTC>``. The copy
+        counts as seeded only after :meth:`adopt`, when the server has been told its position.
 
         :raises SeedError: the stream broke or the copy could not be prepared; the old directory is then untouched.
         """
+        for leftover in self._path.parent.glob(f".{self._path.name}.seed-*"):
+            shutil.rmtree(leftover, ignore_errors=True)  # Of an agent that died in the middle.
         work = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.seed-", dir=self._path.parent))
         try:
+            owner = self._path.stat()
             _unpack(fetch(), work)
             run(["mariadb-backup", "--prepare", f"--target-dir={work}"], timeout=3600.0)
             position = _backup_position(work)
-        except (SeedError, HostError, OSError) as error:
+            for path in (work, *work.rglob("*")):
+                os.chown(path, owner.st_uid, owner.st_gid)
+            work.chmod(owner.st_mode & 0o7777)
+        except Exception as error:
             shutil.rmtree(work, ignore_errors=True)
             raise SeedError(f"no copy was made: {error}; {self._path} is untouched") from error
-        owner = self._path.stat()
-        for path in (work, *work.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid)
-        work.chmod(owner.st_mode & 0o7777)
         aside = self._path.with_name(f"{self._path.name}.before-seed-{_stamp()}")
         self._note.unlink(missing_ok=True)
         self._path.rename(aside)
         work.rename(self._path)
-        self.adopt(origin)
+        self._write_note(origin, finished=False)
         _log.info(
             "seeded from %s at %s; the old directory is %s",
             origin,
