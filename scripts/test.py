@@ -83,7 +83,7 @@ def molecule() -> Iterable[Command]:
 
 STAGES = (
     Stage("lint", "style and types", 300, lint),
-    Stage("unit", "what needs no hosts", 300, pytest()),
+    Stage("unit", "what needs no hosts", 600, pytest()),
     Stage("packaging", "wheel and collection, installed elsewhere", 300, pytest("packaging")),
     Stage("sanity", "ansible-test on the collection as published", 420, lambda: [("scripts/sanity",)]),
     Stage("lab", "real hosts on this machine", 420, pytest("lab"), needs_root=True),
