@@ -212,8 +212,8 @@ def _provisioning(results: Results) -> str:
         part = results.parts.get(name)
         taken = summarise(timing.seconds for timing in part.timings if timing.error is None) if part else None
         if taken is not None:
-            texts.append(f"playbook of {_SHORT[name]} {seconds(taken.median)}")
-    return "; ".join(texts)
+            texts.append(f"{_SHORT[name]} {seconds(taken.median)}")
+    return f"plain playbooks: {', '.join(texts)}" if texts else ""
 
 
 def seconds(value: float) -> str:

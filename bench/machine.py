@@ -28,7 +28,7 @@ def facts() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "cpu_model": parse_cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8")),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "os": release.get("PRETTY_NAME", "?"),
         "python": platform.python_version(),
     }

@@ -135,7 +135,7 @@ def test_peers_stand_beside_the_figure_they_compare_with() -> None:
     found = find(parts)
     assert found["writes paused, switchover"].peer == "Patroni 2.00 s / 2.50 s, n=2"
     assert found["HTTP outage, same runs"].peer == "keepalived 0.600 s / 0.600 s, n=1"
-    assert found["fresh setup"].peer == "playbook of Patroni 100 s"
+    assert found["fresh setup"].peer == "plain playbooks: Patroni 100 s"
 
 
 @pytest.mark.parametrize(
