@@ -50,6 +50,7 @@ from failover_agent.seed import DataDirectory, SeedError, stream_backup
 _log = logging.getLogger("failover-agent")
 #: A candidate that was prepared for a switchover waits this many seconds for the next word of the old primary.
 PREPARED_SECONDS = 10.0
+_LOCK_ATTEMPTS = 5
 
 
 class CommandError(Exception):
@@ -747,25 +748,21 @@ class Agent:
         """Take the estate lock for ``ttl_seconds``; the holder refreshes it by taking it again."""
         client = self.store.clone()
         try:
-            stored = client.read()
-            if stored.lock is not None and stored.lock.run_id != run_id:
-                return {"acquired": False, "lock": dataclasses.asdict(stored.lock)}
-            acquired_at = stored.lock.acquired_at if stored.lock else utc()
-            lock = Lock(owner=owner, run_id=run_id, runbook=runbook, acquired_at=acquired_at)
-            taken = client.commit(
-                expected(stored, "lock"),
-                [Put("lock", to_json(lock), lease=client.grant(ttl_seconds))],
-            )
-            if not taken:
-                # Another host may have taken it meanwhile for the very same run.
-                held = client.read().lock
-                mine = held is not None and held.run_id == run_id
-                return {"acquired": mine, "lock": dataclasses.asdict(held) if held else None}
+            # Another host may take it meanwhile for the very same run, or give it back.
+            for _attempt in range(_LOCK_ATTEMPTS):
+                stored = client.read()
+                if stored.lock is not None and stored.lock.run_id != run_id:
+                    return {"acquired": False, "lock": dataclasses.asdict(stored.lock)}
+                acquired_at = stored.lock.acquired_at if stored.lock else utc()
+                lock = Lock(owner=owner, run_id=run_id, runbook=runbook, acquired_at=acquired_at)
+                put = Put("lock", to_json(lock), lease=client.grant(ttl_seconds))
+                if client.commit(expected(stored, "lock"), [put]):
+                    return {"acquired": True, "lock": dataclasses.asdict(lock)}
         except EtcdError as error:
             raise CommandError("quorum_lost", f"the estate lock needs etcd: {error}") from error
         finally:
             client.close()
-        return {"acquired": True, "lock": dataclasses.asdict(lock)}
+        raise CommandError("busy", "the estate lock changes hands too fast; try again")
 
     def lock_release(self, run_id: str, *, force: bool) -> dict[str, Any]:
         """Give the estate lock back; ``force`` takes it from another run."""

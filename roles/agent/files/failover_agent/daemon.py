@@ -36,6 +36,7 @@ def run(config: Config) -> None:
     """Run the agent until SIGTERM. Stopping it changes no role: the database goes on, and the lease guard's deadline
     is taken up by the next start."""
     stop = threading.Event()
+    threading.excepthook = _end
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     Path(config.state_directory).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -102,8 +103,16 @@ def _guard(agent: Agent, stop: threading.Event) -> None:
     while not stop.wait(_GUARD_INTERVAL_SECONDS):
         try:
             agent.guard()
-        except HostError as error:
-            _log.critical("fencing: %s", error)
+        except Exception:
+            # Nothing may end this thread: what failed is tried again in the next round.
+            _log.critical("fencing failed", exc_info=True)
+
+
+def _end(trouble: threading.ExceptHookArgs) -> None:
+    """A thread that should live for ever has died: end the process, so that systemd starts a whole one."""
+    name = trouble.thread.name if trouble.thread else "a thread"
+    _log.critical("%s died", name, exc_info=trouble.exc_value)
+    os._exit(os.EX_SOFTWARE)
 
 
 def _notify(text: str) -> None:
@@ -169,7 +178,7 @@ class _HealthHandler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(data)
 
 
