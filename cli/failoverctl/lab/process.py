@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import shlex
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +15,14 @@ from failoverctl.lab.errors import LabError
 # What is mounted by a program started with this is mounted for it and its children only, and is
 # gone with the last of them.
 PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation", "private", "--")
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_LIBC = ctypes.CDLL(None)
+
+
+def _die_with_caller() -> None:
+    """Let a killed caller take its programs along: a late `ip link add` would outlive the next `down`."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def remove(path: Path) -> None:
@@ -49,6 +59,7 @@ def run(
             timeout=timeout_seconds,
             check=False,
             env=None if env is None else dict(env),
+            preexec_fn=_die_with_caller,
         )
     except FileNotFoundError as error:
         raise LabError(f"{argv[0]} is not installed on this machine") from error

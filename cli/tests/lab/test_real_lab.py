@@ -81,7 +81,17 @@ def _healed(lab: Lab) -> Iterator[None]:
 
 
 def _left(name: str) -> list[str]:
-    """Return everything on this machine that is of the lab called `name`."""
+    """Return everything on this machine that is of the lab called `name`, and does not go within 3 s.
+
+    What was killed a moment ago may still be on its way out of the kernel.
+    """
+    deadline = time.monotonic() + 3.0
+    while (left := _seen(name)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+def _seen(name: str) -> list[str]:
     paths = Paths(ROOT, name)
     marks = (f"{paths.folder}/", f"fo-{name}", f"/lab-{name}/", f"--machine={name}-")
     left: list[str] = []
