@@ -527,7 +527,7 @@ class Agent:
                     return self._prepare(caller, str(request["run_id"]))
                 case "/cancel":
                     return self._cancel(str(request["run_id"]))
-                case "/catch_up":
+                case "/approach" | "/catch_up":
                     return self._catch_up(str(request["run_id"]), str(request["position"]), float(request["limit"]))
                 case "/promote":
                     return self._promoted(caller, str(request["run_id"]), int(request["term"]))

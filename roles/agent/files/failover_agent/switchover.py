@@ -31,6 +31,8 @@ _log = logging.getLogger("failover-agent.switchover")
 _TROUBLE = (DatabaseError, EtcdError, HostError, PeerError)
 #: keepalived reads its file by inotify; this is how long it may take to leave FAULT before the old side lets go.
 _GATE_SETTLE_SECONDS = 0.15
+#: A candidate that needs no longer than this to catch up is close enough to fence.
+_CLOSE_SECONDS = 0.05
 
 
 class UndoneError(Exception):
@@ -153,6 +155,7 @@ class Switchover:
                     self._peer.call("/prepare", {"run_id": self.request.run_id})
                     agent.pause_events()
                     time.sleep(_GATE_SETTLE_SECONDS)
+                    self._approach(policy.lag_limit)
                     agent.lease.renew()
                 position = self._fence_and_prove(connection, spare, policy.switchover_limit)
                 committed = self._commit(stored, following, position)
@@ -191,10 +194,36 @@ class Switchover:
         with self._step("position", "Read the final position"):
             position = agent.database.position(connection)
         with self._step("catch_up", "Prove that the new primary has everything"):
-            body = {"run_id": self.request.run_id, "position": position, "limit": limit}
-            if not self._peer.call("/catch_up", body, timeout=limit + 1.0)["caught_up"]:
-                raise DatabaseError(f"{self._target} did not reach {position} within {limit:g} s")
+            self._wait_for_candidate("/catch_up", position, limit)
         return position
+
+    def _wait_for_candidate(self, path: str, position: str, limit: float) -> None:
+        """Wait until the candidate has applied ``position``.
+
+        :raises DatabaseError: it has not within ``limit`` seconds.
+        """
+        assert self._peer is not None
+        body = {"run_id": self.request.run_id, "position": position, "limit": limit}
+        if not self._peer.call(path, body, timeout=limit + 1.0)["caught_up"]:
+            raise DatabaseError(f"{self._target} did not reach {position} within {limit:g} s")
+
+    def _approach(self, limit: float) -> None:
+        """Before the fence: wait until the candidate follows closely, as the fence lasts as long as what it lacks.
+
+        :raises DatabaseError: it does not within ``limit`` seconds.
+        """
+        deadline = time.monotonic() + limit
+        while True:
+            position = self.agent.database.observe().position
+            asked = time.monotonic()
+            self._wait_for_candidate("/approach", position, limit)
+            behind = time.monotonic() - asked
+            if behind <= _CLOSE_SECONDS:
+                return
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"{self._target} follows {behind * 1000:.0f} ms behind, and writes would wait for it"
+                )
 
     def _commit(self, stored: Stored, following: int, position: str) -> bool:
         """Write the new term: the point of no return. False when the estate changed since it was read."""

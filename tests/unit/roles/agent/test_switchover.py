@@ -323,7 +323,8 @@ class TestUndone:
             ("www1", "sql SELECT id, user FROM", "drain"),
             ("www1", "sql SELECT DISTINCT grantee", "drain"),
             ("www1", "peer /catch_up", "catch_up"),
-            ("www2", "sql SELECT @@gtid_binlog_pos AS binlog", "catch_up"),
+            ("www1", "peer /approach", "prepare"),
+            ("www2", "sql SELECT @@gtid_binlog_pos AS binlog", "prepare"),
         ],
     )
     def test_a_failure_at_every_step_is_undone(
@@ -345,9 +346,22 @@ class TestUndone:
             server.apply_paused = True
             fresh.write("www1")
 
-        fresh.watchers.append(on("www1", "peer /prepare", stall))
+        fresh.watchers.append(on("www1", "sql SET SESSION lock_wait_timeout", stall))
         fresh.watchers.append(on("www1", "peer /cancel", lambda: setattr(server, "apply_paused", False)))
         assert "did not reach 0-1-1 within 3 s" in self.undone(fresh, fresh.switchover("www1"))
+
+    def test_a_candidate_that_falls_behind_before_the_fence_costs_no_write(self, fresh: World) -> None:
+        server = fresh.machines["www2"].server
+
+        def stall() -> None:
+            server.apply_paused = True
+            fresh.write("www1")
+
+        fresh.watchers.append(on("www1", "peer /prepare", stall))
+        fresh.watchers.append(on("www1", "peer /cancel", lambda: setattr(server, "apply_paused", False)))
+        answer = fresh.switchover("www1")
+        assert "fence" not in outcomes(answer)
+        assert "did not reach 0-1-1 within 2 s" in self.undone(fresh, answer)
 
     def test_writes_that_nobody_acknowledges_block_the_fence(self, fresh: World) -> None:
         """The replica leaves after the check: read_only=1 would wait for ever behind the waiting commit."""
@@ -357,7 +371,7 @@ class TestUndone:
             fresh.machines["www2"].server.advance()
             fresh.write("www1")
 
-        fresh.watchers.append(on("www1", "peer /prepare", leave))
+        fresh.watchers.append(on("www1", "sql SET SESSION lock_wait_timeout", leave))
         answer = fresh.switchover("www1")
         assert answer["result"] == "undone"
         assert outcomes(answer)["fence"] == "failed"
