@@ -1,0 +1,270 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the agent does with its host, with programs on PATH that write down how they were called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from failover_agent.config import Config, Pki, Vip
+from failover_agent.host import Host, HostError, run
+
+PKI = Pki("", "", "")
+FENCE = "inet failover_fence"
+#: Writes down its name, its arguments and its input, then does what the file beside it says.
+PROGRAM = """#!/bin/sh
+name=${0##*/}
+{ echo "$name $*"; [ "$1 $2" = "-f -" ] && cat; } >> "$CALLS"
+[ -f "$0.does" ] && . "$0.does"
+exit 0
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    for name in ("run", "data"):
+        (tmp_path / name).mkdir()
+    return Config(
+        "lab",
+        "www1",
+        {"www1": "198.51.100.11", "www2": "198.51.100.12"},
+        (),
+        PKI,
+        PKI,
+        vips=(Vip("site", "198.51.100.10", "primary"), Vip("web", "198.51.100.9", "web")),
+        runtime_directory=str(tmp_path / "run"),
+        database_directory=str(tmp_path / "data"),
+        database_pid_file=str(tmp_path / "mysqld.pid"),
+    )
+
+
+Does = Callable[[str, str], None]
+
+
+@pytest.fixture(autouse=True)
+def does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Does:
+    """Say what a program does besides being called."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("systemctl", "nft", "ip", "ss"):
+        (programs / name).write_text(PROGRAM, encoding="utf-8")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+
+    def say(name: str, text: str) -> None:
+        (programs / f"{name}.does").write_text(text, encoding="utf-8")
+
+    say("nft", '[ "$1" = list ] && exit 1')
+    return say
+
+
+@pytest.fixture
+def host(config: Config, tmp_path: Path) -> Host:
+    made = Host(config)
+    (tmp_path / "calls").write_text("", encoding="utf-8")
+    return made
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Callable[[], list[str]]:
+    """What was called."""
+    return lambda: (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+
+
+class TestRun:
+    """Commands of the host."""
+
+    def test_what_it_prints(self) -> None:
+        assert run(["echo", "good"]) == "good\n"
+        assert run(["cat"], feed="text") == "text"
+
+    def test_a_failure_says_what_the_command_said(self) -> None:
+        with pytest.raises(HostError, match="sh -c echo bad >&2; exit 3 ended with 3: bad"):
+            run(["sh", "-c", "echo bad >&2; exit 3"])
+
+    def test_a_missing_command(self) -> None:
+        with pytest.raises(HostError, match=r"no-such-command: .*No such file"):
+            run(["no-such-command"])
+
+    def test_one_that_takes_too_long(self) -> None:
+        with pytest.raises(HostError, match=r"timed out after 0\.1 seconds"):
+            run(["sleep", "20"], timeout=0.1)
+
+
+class TestDatabase:
+    """The unit of the database."""
+
+    @pytest.mark.parametrize(("keep", "role"), [(True, "MASTER"), (False, "SLAVE")])
+    def test_it_is_started_with_the_role_of_the_term(
+        self, host: Host, calls: Callable[[], list[str]], config: Config, keep: bool, role: str
+    ) -> None:
+        host.start_database(keep_in_doubt=keep)
+        permit = Path(config.runtime_directory) / "mariadb.env"
+        assert permit.read_text(encoding="utf-8") == f"MYSQLD_OPTS=--init-rpl-role={role}\n"
+        assert calls()[-1] == "systemctl start --no-block mariadb.service"
+
+    def test_a_failed_unit_can_be_started_again(self, host: Host, does: Does, calls: Callable[[], list[str]]) -> None:
+        does("systemctl", '[ "$1" = reset-failed ] && exit 1')
+        host.start_database(keep_in_doubt=False)
+        assert calls() == ["systemctl reset-failed mariadb.service", "systemctl start --no-block mariadb.service"]
+
+    def test_its_state(self, host: Host, does: Does) -> None:
+        does("systemctl", "echo activating")
+        assert host.database_state() == "activating"
+
+    def test_a_unit_is_active_or_not(self, host: Host, does: Does) -> None:
+        does("systemctl", "echo active")
+        assert host.unit_active("keepalived.service")
+        does("systemctl", "echo inactive; exit 3")
+        assert not host.unit_active("keepalived.service")
+
+
+@pytest.fixture
+def mariadbd(config: Config, tmp_path: Path) -> subprocess.Popen[bytes]:
+    """A process that looks like the server, with its pid file."""
+    program = tmp_path / "mariadbd"
+    program.write_bytes(Path("/bin/sleep").read_bytes())
+    program.chmod(0o755)
+    process = subprocess.Popen([str(program), "60"])
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{process.pid}/comm").read_text(encoding="utf-8").strip() != "mariadbd":
+        assert time.monotonic() < deadline
+    Path(config.database_pid_file).write_text(f"{process.pid}\n", encoding="utf-8")
+    return process
+
+
+class TestFence:
+    """The port is shut, the server is killed."""
+
+    def test_the_port_is_shut_first_and_the_server_killed(
+        self, host: Host, calls: Callable[[], list[str]], mariadbd: subprocess.Popen[bytes]
+    ) -> None:
+        assert not host.fenced
+        host.fence()
+        assert host.fenced
+        assert mariadbd.wait(10) == -9
+        told = calls()
+        assert told[0] == "nft -f -"
+        rules = "\n".join(told[1:])
+        assert f"delete table {FENCE}" in rules
+        for hook in ("input", "output"):
+            assert f"hook {hook} priority -200; tcp dport 3306 drop; tcp sport 3306 drop;" in rules
+
+    def test_nobody_may_start_the_server_behind_the_fence(self, host: Host, config: Config) -> None:
+        host.start_database(keep_in_doubt=True)
+        host.fence()
+        assert not (Path(config.runtime_directory) / "mariadb.env").exists()
+
+    def test_a_port_that_cannot_be_shut_does_not_save_the_server(
+        self, host: Host, does: Does, mariadbd: subprocess.Popen[bytes]
+    ) -> None:
+        does("nft", "echo 'Error: could not process rule' >&2; exit 1")
+        with pytest.raises(HostError, match="could not process rule"):
+            host.fence()
+        assert mariadbd.wait(10) == -9
+        assert not host.fenced
+
+    def test_another_process_with_that_number_is_left_alone(self, host: Host, does: Does, config: Config) -> None:
+        other = subprocess.Popen(["sleep", "60"])
+        Path(config.database_pid_file).write_text(f"{other.pid}\n", encoding="utf-8")
+        does("systemctl", "echo 0")
+        host.fence()
+        assert other.poll() is None
+        other.kill()
+        other.wait()
+
+    def test_without_a_pid_file_systemd_is_asked(self, host: Host, does: Does) -> None:
+        victim = subprocess.Popen(["sleep", "60"])
+        does("systemctl", f"echo {victim.pid}")
+        host.fence()
+        assert victim.wait(10) == -9
+
+    def test_a_server_that_cannot_be_found_is_an_error(self, host: Host, does: Does) -> None:
+        """Not knowing is not the same as not running."""
+        does("systemctl", "exit 1")
+        with pytest.raises(HostError, match="MainPID"):
+            host.fence()
+        assert host.fenced
+
+    def test_it_can_be_repeated_and_lifted(self, host: Host, calls: Callable[[], list[str]], does: Does) -> None:
+        does("systemctl", "echo 0")
+        host.fence()
+        host.fence()
+        host.lift_fence()
+        assert not host.fenced
+        assert calls()[-2:] == [f"table {FENCE} {{}}", f"delete table {FENCE}"]
+
+    def test_a_fence_that_cannot_be_lifted_is_still_there(self, host: Host, does: Does) -> None:
+        does("systemctl", "echo 0")
+        host.fence()
+        does("nft", "exit 1")
+        with pytest.raises(HostError):
+            host.lift_fence()
+        assert host.fenced
+
+    def test_a_restarted_agent_finds_the_fence(self, does: Does, config: Config) -> None:
+        assert not Host(config).fenced
+        does("nft", "exit 0")
+        assert Host(config).fenced
+
+
+class TestGate:
+    """The file that keepalived watches."""
+
+    def test_it_is_closed_until_it_is_opened(self, host: Host, config: Config) -> None:
+        gate = Path(config.runtime_directory) / "vip_primary"
+        assert not host.gate_open
+        host.open_gate()
+        assert (host.gate_open, gate.read_text(encoding="utf-8")) == (True, "1\n")
+        host.close_gate()
+        assert (host.gate_open, gate.read_text(encoding="utf-8")) == (False, "0\n")
+
+    def test_it_changes_by_rename(self, host: Host, config: Config) -> None:
+        """keepalived must never read a file that is half written: empty is FAULT."""
+        gate = Path(config.runtime_directory) / "vip_primary"
+        host.open_gate()
+        with gate.open(encoding="utf-8") as old:
+            host.close_gate()
+            assert old.read() == "1\n"
+
+    def test_what_follows_is_started_and_stopped_without_waiting(
+        self, host: Host, calls: Callable[[], list[str]]
+    ) -> None:
+        host.start_followers()
+        host.stop_followers()
+        assert calls() == [
+            "systemctl start --no-block failover-primary.target",
+            "systemctl stop --no-block failover-primary.target",
+        ]
+
+
+class TestAddresses:
+    """Addresses, sockets, disk, clock."""
+
+    #: As iproute2 6.1 prints it; the second line is an interface without an address.
+    ADDRESSES = (
+        '[{"ifindex":1,"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8},'
+        '{"family":"inet6","local":"::1","prefixlen":128}]},{"ifname":"dummy0","addr_info":[]},{},'
+        '{"ifname":"host0","addr_info":[{"family":"inet","local":"198.51.100.11","prefixlen":26},'
+        '{"family":"inet","local":"198.51.100.10","prefixlen":32}]}]'
+    )
+
+    def test_which_virtual_addresses_are_here(self, host: Host, does: Does) -> None:
+        does("ip", f"echo '{self.ADDRESSES}'")
+        assert host.addresses() == {"127.0.0.1", "::1", "198.51.100.11", "198.51.100.10"}
+        assert host.held() == {"site": True, "web": False}
+
+    def test_connections_of_an_address_are_reset(self, host: Host, calls: Callable[[], list[str]]) -> None:
+        host.kill_sockets("198.51.100.10")
+        assert calls() == ["ss -K -t src 198.51.100.10"]
+
+    def test_the_disk(self, host: Host) -> None:
+        assert 0.0 < host.disk_free_fraction() <= 1.0
+
+    def test_the_clock_is_the_one_that_nobody_steps(self, host: Host) -> None:
+        assert abs(host.now() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 60.0
