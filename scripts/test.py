@@ -7,6 +7,7 @@ Ctrl-C or SIGTERM. Exit status: 0 all passed, 1 a stage failed, 2 wrong usage, 1
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
 import signal
@@ -19,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 
 TOP = Path(__file__).resolve().parent.parent
+#: Held by whoever tests with labs: two runs at once would take each other's hosts away.
+LOCK = Path("/run/failoverctl-test.lock")
 #: Seconds in which an interrupted command has to clean up after itself, before it is killed.
 GRACE_SECONDS = 90.0
 
@@ -208,6 +211,12 @@ def main() -> int:
     if any(stage.needs_root for stage in stages) and os.geteuid() != 0:
         others = [stage.name for stage in STAGES if not stage.needs_root]
         parser.error(f"labs need root; without it there are {', '.join(others)}")
+    if labs:
+        lock = LOCK.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            parser.error("another test run on this machine uses the labs; let it end first")
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     outcomes = []
