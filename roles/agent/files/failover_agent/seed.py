@@ -102,8 +102,9 @@ class DataDirectory:
     def replace(self, fetch: Callable[[], Iterator[bytes]], origin: str) -> str:
         """Put a streamed copy in the place of the directory; the GTID position of the copy.
 
-        The database must be stopped. The old directory is renamed with the ending ``.before-seed-<UTC>``. The copy
-        counts as seeded only after :meth:`adopt`, when the server has been told its position.
+        The database must be stopped. The old directory is renamed with the ending ``.before-seed-<UTC>``, unless it is
+        a copy that was never made ready. The copy counts as seeded only after :meth:`adopt`, when the server has been
+        told its position.
 
         :raises SeedError: the stream broke or the copy could not be prepared; the old directory is then untouched.
         """
@@ -121,17 +122,17 @@ class DataDirectory:
         except Exception as error:
             shutil.rmtree(work, ignore_errors=True)
             raise SeedError(f"no copy was made: {error}; {self._path} is untouched") from error
-        aside = self._path.with_name(f"{self._path.name}.before-seed-{_stamp()}")
-        self._note.unlink(missing_ok=True)
-        self._path.rename(aside)
+        if self.half_seeded:
+            shutil.rmtree(self._path)
+            _log.info("an earlier copy that was never made ready is gone")
+        else:
+            aside = self._path.with_name(f"{self._path.name}.before-seed-{_stamp()}")
+            self._note.unlink(missing_ok=True)
+            self._path.rename(aside)
+            _log.info("the old directory is %s", aside)
         work.rename(self._path)
         self._write_note(origin, finished=False)
-        _log.info(
-            "seeded from %s at %s; the old directory is %s",
-            origin,
-            position or "no position",
-            aside,
-        )
+        _log.info("copied from %s at %s", origin, position or "no position")
         return position
 
 

@@ -451,7 +451,7 @@ class TestAmbiguousCommit:
         answer = fresh.switchover("www1")
         assert answer["result"] == "undone"
         assert fresh.machines["www1"].server.writable
-        fresh.run(5.0)
+        fresh.run(8.0)
         assert term_of(fresh) == (2, "www1")
         assert fresh.unsettled() == ""
 

@@ -68,11 +68,12 @@ class Fault(Enum):
     CRASH_AFTER = "the agent dies after it"
     FAIL = "it fails and changes nothing"
     NO_ANSWER = "it takes place, but the answer is lost"
-    LATE = "it fails, and takes place two seconds later"
+    LATE = "it fails, and takes place six seconds later"
     STALL = "the whole agent stands still for eight seconds before it"
 
 
-LATE_SECONDS = 2.0
+#: etcd itself gives a request up after 5 s and two election time-outs (its ``Config.ReqTimeout``).
+LATE_SECONDS = 6.0
 STALL_SECONDS = 8.0
 
 
