@@ -39,14 +39,14 @@ def call(path: str, request: dict[str, Any], timeout_seconds: float = 30.0) -> d
             connection.connect(path)
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as stream:
-                reply = json.loads(stream.readline())
+                reply = dict(json.loads(stream.readline()))
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise AgentError("absent", f"no agent listens on {path}: is failover-agent.service running?") from error
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise AgentError("silent", f"the agent on {path} gave no answer in {timeout_seconds:g} s: {error}") from error
     if not reply.pop("ok", False):
         raise AgentError(str(reply.get("code", "failed")), str(reply.get("error", reply)))
-    return dict(reply)
+    return reply
 
 
 def status(path: str, timeout_seconds: float = 10.0) -> dict[str, Any]:

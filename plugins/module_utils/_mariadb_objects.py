@@ -65,8 +65,14 @@ def quoted(name: str) -> str:
 
 
 def scope(text: str) -> str:
-    """``db.*`` or ``db.table`` as MariaDB prints it in SHOW GRANTS."""
-    return ".".join(part if part == "*" else quoted(part) for part in text.split(".", 1))
+    """``db.*`` or ``db.table`` as MariaDB prints it in SHOW GRANTS.
+
+    In a grant on a whole database ``_`` stands for any character, so it is escaped: ``my_shop.*`` is not ``my1shop.*``.
+    """
+    database, table = text.split(".", 1)
+    if table == "*" and database != "*":
+        database = database.replace("_", "\\_")
+    return ".".join(part if part == "*" else quoted(part) for part in (database, table))
 
 
 def parse_grants(rows: list[str]) -> dict[str, frozenset[str]]:

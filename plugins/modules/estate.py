@@ -102,7 +102,11 @@ def apply(module: AnsibleModule) -> dict[str, t.Any]:
     want = module.params
     if module.check_mode:
         estate = _agent.status(want["socket"])
-        changed = estate["term"] is None
+        if not estate["etcd"]["reachable"]:
+            module.warn("etcd gives the agent no answer, so whether the estate has a term is not known")
+            return {"changed": False, "term": None, "primary": want["primary"]}
+        adopts = estate["primary"] == want["host"] and estate["role"] == "unseeded"
+        changed = estate["term"] is None or adopts
         return {"changed": changed, "term": estate["term"], "primary": estate["primary"] or want["primary"]}
     deadline = time.monotonic() + want["timeout_seconds"]
     before = decided(want["socket"], deadline)["term"]

@@ -114,8 +114,11 @@ def judge(outcome: dict[str, t.Any]) -> tuple[bool, dict[str, t.Any]]:
             **result,
             "msg": f"Given up before the commit; {outcome['from']} serves again: {outcome['error']}",
         }
-    text = f"Past the commit: {outcome['to']} is primary, but not all went well: {outcome['error']}"
-    return False, {**result, "msg": text}
+    if outcome["term_after"] == outcome["term_before"]:
+        text = f"Nobody knows yet whether {outcome['to']} is primary; the agents settle it: {outcome['error']}"
+    else:
+        text = f"Past the commit: {outcome['to']} is primary, but not all went well: {outcome['error']}"
+    return False, {**result, "msg": f"{text}. Look at `failoverctl status`."}
 
 
 def main() -> None:
