@@ -426,6 +426,8 @@ def _cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "connecting", view(stored=OTHER, database=replace(REPLICA, replication=connecting), gate_open=False), []
     broken = replace(REPLICATION, io_running=False, error="Got fatal error 1236")
     yield "broken", view(stored=OTHER, database=replace(REPLICA, replication=broken), gate_open=False), ["Hold"]
+    silent = replace(REPLICA, semi_sync_replica=False)
+    yield "acknowledges nothing", view(stored=OTHER, database=silent, gate_open=False), ["Attach"]
     stranger = Stored(Term(3, "www9"))
     yield "unknown primary", view(stored=stranger, database=REPLICA, gate_open=False), ["Hold"]
 
