@@ -330,6 +330,19 @@ class TestPeers:
             agent.answer_peer("www1", "/promote", {"run_id": "run-1", "term": 3})
         assert not world.machines["www2"].server.writable
 
+    def test_no_promotion_under_a_leader_key_that_hangs_on_another_lease(self, world: World) -> None:
+        """The key was handed to a lease that this host has lost meanwhile: it will vanish, and is not ours."""
+        agent = world.agent("www2")
+        agent.answer_peer("www1", "/prepare", {"run_id": "run-1"})
+        lost = world.etcd.grant(6.0)
+        world.machines["www1"].server.read_only = True
+        revision = world.etcd.revision = world.etcd.revision + 1
+        world.etcd.entries["term"] = Entry('{"at":"","gtid":"","primary":"www2","term":3}', revision)
+        world.etcd.entries["leader"] = Entry('{"holder":"www2","term":3}', revision, lost)
+        with pytest.raises(PeerError, match="term 3 does not name www2"):
+            agent.answer_peer("www1", "/promote", {"run_id": "run-1", "term": 3})
+        assert not world.machines["www2"].server.writable
+
     def test_a_preparation_ends_by_itself(self, world: World) -> None:
         agent = world.agent("www2")
         agent.answer_peer("www1", "/prepare", {"run_id": "run-1"})
