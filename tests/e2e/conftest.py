@@ -84,6 +84,12 @@ class Estate:
         """Run a statement as root on a host and return what the client prints."""
         return self.lab.exec(host, ["mariadb", "-N", "-B", "-e", statement], check=True).stdout.strip()
 
+    def main_pid(self, host: str, unit: str) -> str:
+        """The main process of a unit, "0" when it has none."""
+        return self.lab.exec(
+            host, ["systemctl", "show", "--property=MainPID", "--value", unit], check=True
+        ).stdout.strip()
+
     def settled(self) -> str | None:
         """The primary, if the estate is whole: one writable primary with the address, one replica it waits for."""
         answers = [self.agent(host) for host in DATA_HOSTS]

@@ -255,7 +255,11 @@ def test_primary_killed_comes_back_with_everything(estate: Estate) -> None:
     primary = estate.wait_settled()
     rows = "SELECT COUNT(*) FROM failover_probe.writes"
     before = estate.sql(primary, rows)
-    estate.lab.exec(primary, ["pkill", "-9", "mariadbd"])
+    killed = estate.main_pid(primary, "mariadb")
+    estate.lab.exec(primary, ["kill", "-9", killed], check=True)
+    wait_for(lambda: estate.main_pid(primary, "mariadb") not in ("0", killed), 20.0)
+    # The agent may still tell what it saw before the kill: only a database that answers counts.
+    wait_for(lambda: estate.lab.exec(primary, ["mariadb", "-e", rows]).returncode == 0, 20.0)
     assert estate.wait_settled(20.0) == primary
     assert estate.sql(primary, rows) == before
 
