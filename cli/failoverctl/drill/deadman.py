@@ -34,6 +34,10 @@ class Armed(Protocol):
         """
         ...
 
+    def has_fired(self) -> bool:
+        """Say whether it has acted. Raises TargetError for a host that is silent."""
+        ...
+
 
 class HostTimer:
     """A dead-man on a host."""
@@ -48,6 +52,10 @@ class HostTimer:
         """See :class:`Armed`."""
         done = self._targets.run(self._host, disarm_argv(self._tag), check=True)
         return done.stdout.strip() == "fired"
+
+    def has_fired(self) -> bool:
+        """See :class:`Armed`."""
+        return self._targets.run(self._host, ["test", "-e", f"{FOLDER}/{self._tag}.fired"]).returncode == 0
 
 
 class MachineTimer:
@@ -69,6 +77,10 @@ class MachineTimer:
             self._process.wait()
             self._marker.unlink(missing_ok=True)
         return self._fired
+
+    def has_fired(self) -> bool:
+        """See :class:`Armed`."""
+        return self._marker.exists() if self._fired is None else self._fired
 
 
 def arm(targets: Targets, host: str, revert: str, seconds: float, tag: str) -> HostTimer:

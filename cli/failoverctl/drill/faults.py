@@ -198,7 +198,8 @@ class Fault:
         try:
             injected.make(float(options.get("deadman_seconds") or DEADMAN_SECONDS))
         except BaseException:
-            injected.revert()
+            with contextlib.suppress(FailoverctlError):
+                injected.revert()
             raise
         return injected
 
@@ -213,15 +214,14 @@ class Injected:
         self.began = 0.0
         self.done = 0.0
         self.note = ""
-        self.problems: tuple[str, ...] = ()
         self._deeds = fault.plan(scene)
         self._options = scene.options
         self._tag = scene.tag
         self._targets = targets
         self._armed: dict[int, deadman.Armed] = {}
         self._made: set[int] = set()
+        self._undone: set[int] = set()
         self._fired = False
-        self._reverted = False
         self._lock = threading.Lock()
 
     @property
@@ -248,31 +248,35 @@ class Injected:
             self.done = time.monotonic()
 
     def revert(self) -> None:
-        """Undo it and disarm the dead-men; harmless when repeated. ``problems`` says what could not be undone."""
-        with self._lock:
-            if self._reverted:
-                return
-            self._reverted = True
-        problems: list[str] = []
+        """Undo it and disarm the dead-men; harmless when that was done, and tried again when it failed.
 
-        def undo(number: int) -> None:
-            try:
-                if number in self._made:
-                    self._undo(self._deeds[number])
-            except FailoverctlError as error:
-                problems.append(error.what)
-            armed = self._armed.get(number)
-            if armed is not None:
+        :raises TargetError: with everything that could not be undone.
+        """
+        with self._lock:
+            left = [number for number in range(len(self._deeds)) if number not in self._undone]
+            problems: list[str] = []
+
+            def undo(number: int) -> None:
                 try:
-                    self._on_host(self._deeds[number], lambda: self._disarm(armed))
+                    if number in self._made:
+                        self._undo(self._deeds[number])
+                    armed = self._armed.get(number)
+                    if armed is not None:
+                        self._on_host(self._deeds[number], lambda: self._disarm(armed))
+                    self._undone.add(number)
                 except FailoverctlError as error:
                     problems.append(error.what)
 
-        _each(list(range(len(self._deeds))), undo)
-        self.problems = tuple(problems)
+            _each(left, undo)
+        if problems:
+            raise TargetError("; ".join(dict.fromkeys(problems)), exit_code=ExitCode.FAILED)
 
     def fired(self) -> bool:
-        """Say whether a dead-man acted before :meth:`revert` did; known after that."""
+        """Say whether a dead-man acted before :meth:`revert` did; False when that is not known."""
+        for number, armed in self._armed.items():
+            if not self._fired and number not in self._undone:
+                with contextlib.suppress(FailoverctlError):
+                    self._fired = armed.has_fired()
         return self._fired
 
     def _disarm(self, armed: deadman.Armed) -> None:
@@ -618,18 +622,33 @@ def _write_on_replica(scene: Scene) -> list[Deed]:
     return [Deed(host, "exec mariadb --batch", feed=sql) for host in scene.hosts]
 
 
-def _block_apply(scene: Scene) -> list[Deed]:
-    unit = f"{UNIT}-apply-{scene.tag}"
-    file = f"{deadman.FOLDER}/{unit}"
-    table = str(scene.options["table"])
-    sql = f"LOCK TABLES {table} WRITE;\nSELECT SLEEP(100000);\n"
+#: What each way of keeping a database busy says, one text a session; {unit} marks the session, and {tag} is unique.
+_SESSIONS: Mapping[str, tuple[str, ...]] = {
+    "locked_table": ("LOCK TABLES failover_probe.writes WRITE; SELECT SLEEP(86400), '{unit}';",),
+    "transaction": (
+        "BEGIN; INSERT INTO failover_probe.writes (run_id, stream, seq, server)"
+        " VALUES ('open-{tag}', 0, 0, @@hostname); SELECT SLEEP(86400), '{unit}';",
+    ),
+    "schema_change": ("CREATE TABLE failover_probe.drill_{tag} AS SELECT SLEEP(86400) AS never, '{unit}' AS unit;",),
+    # The second one waits for the first, and is what can be seen in the list of statements.
+    "backup": ("BACKUP STAGE START; SELECT SLEEP(86400), '{unit}';", "SELECT SLEEP(1); BACKUP STAGE START;"),
+}
+
+
+def _busy_database(scene: Scene) -> list[Deed]:
+    unit = f"{UNIT}-busy-{scene.tag}"
+    file = f"{deadman.FOLDER}/{unit}.sh"
+    texts = [text.format(tag=scene.tag, unit=unit) for text in _SESSIONS[str(scene.options["by"])]]
+    script = "".join(f"mariadb --batch -e {shlex.quote(text)} &\n" for text in texts) + "wait\n"
     do = (
-        f"umask 077 && mkdir -p {deadman.FOLDER} && cat > {file}.sql && "
-        f"systemd-run --quiet --collect --unit={unit} --property=StandardInput=file:{file}.sql -- mariadb --batch && "
-        "sleep 0.5"
+        f"umask 077 && mkdir -p {deadman.FOLDER} && cat > {file} && "
+        f"systemd-run --quiet --collect --unit={unit} -- sh {file} && sleep 0.5"
     )
-    undo = f"systemctl stop {unit} 2>/dev/null; rm -f {file}.sql"
-    return [Deed(host, do, undo, feed=sql) for host in scene.hosts]
+    # The server notices only after seconds that a client is gone.
+    ids = f"SELECT id FROM information_schema.processlist WHERE info LIKE '%{unit}%' AND id <> CONNECTION_ID()"
+    kill = f'timeout 5 mariadb -BNe "{ids}" | while read -r id; do timeout 5 mariadb -e "KILL $id"; done'
+    undo = f"({kill}) 2>/dev/null; systemctl stop {unit} 2>/dev/null; rm -f {file}"
+    return [Deed(host, do, undo, feed=script) for host in scene.hosts]
 
 
 # ------------------------------------------------------------------------------------------- the catalogue
@@ -764,11 +783,19 @@ CATALOGUE: dict[str, Fault] = {
             undone="nothing: it is the product's turn to find and to mend it",
         ),
         Fault(
-            "block_apply",
-            "Hold up what {hosts} applies, while it still receives",
-            _block_apply,
-            {"table": Option("text", "the table that is locked", default="failover_probe.writes")},
-            undone="the lock is given back",
+            "busy_database",
+            "Keep the database of {hosts} busy by a {by}",
+            _busy_database,
+            {
+                "by": Option(
+                    "text",
+                    "`locked_table` holds up what a replica applies, while it still receives; `transaction` and "
+                    "`schema_change` are open, and `backup` runs, until it is undone",
+                    required=True,
+                    choices=tuple(_SESSIONS),
+                )
+            },
+            undone="the sessions are killed",
         ),
     )
 }
