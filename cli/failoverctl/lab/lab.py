@@ -476,6 +476,7 @@ class Lab:
                 bridge=net.bridge_name(self.name),
                 folder=self.paths.host(spec.name),
                 group=group / spec.name,
+                data_megabytes=spec.data_megabytes,
             )
             for spec in layout.hosts
         }
