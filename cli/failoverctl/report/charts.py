@@ -14,7 +14,7 @@ from markupsafe import Markup
 from failoverctl.drill.history import DrillRun
 from failoverctl.journal import Act, RunState
 from failoverctl.probe.checker import History, Outage, check_availability, is_good, same_host
-from failoverctl.probe.model import Kind, Op, Sample
+from failoverctl.probe.model import INSIDE_STREAM, Kind, Op, Sample
 from failoverctl.report.model import nice_ticks
 from failoverctl.report.svg import Drawing, number
 from failoverctl.report.text import duration, milliseconds
@@ -222,11 +222,14 @@ def _describe(ops: Sequence[Op], pauses: Mapping[Kind, Sequence[Outage]]) -> str
 
 
 def _rows(ops: Iterable[Op]) -> list[tuple[str, Kind, int]]:
-    streams = sorted({(op.kind, op.stream) for op in ops}, key=lambda item: (item[0] != "write", item[1]))
+    order: Mapping[Kind, int] = {"write": 0, "http": 1, "inside": 2}
+    streams = sorted({(op.kind, op.stream) for op in ops}, key=lambda item: (order[item[0]], item[1]))
     writers = sum(1 for kind, _ in streams if kind == "write")
     rows: list[tuple[str, Kind, int]] = []
     for kind, stream in streams:
         label = "HTTP" if kind == "http" else "writes" if writers == 1 else f"writer {stream + 1}"
+        if kind == "inside":
+            label = f"on host {stream - INSIDE_STREAM + 1}"
         rows.append((label, kind, stream))
     return rows
 
