@@ -22,7 +22,7 @@ from failoverctl.conduct import Outcome, View, on_interrupt, owner, result_docum
 from failoverctl.config import Settings
 from failoverctl.drill import gates, history, marks, phases
 from failoverctl.drill import verdict as verdicts
-from failoverctl.drill.edges import Edges, Fault, Injected, Prober, Recorder, Targets
+from failoverctl.drill.edges import Edges, Fault, Injected, InsideWriters, Prober, Recorder, Targets
 from failoverctl.drill.nested import Done
 from failoverctl.drill.plan import (
     AGAIN,
@@ -204,6 +204,7 @@ class _Drill:
         self._served_at = edges.clock()
         self._probe: Prober | None = None
         self._sampler: Recorder | None = None
+        self._writers: InsideWriters | None = None
         self._targets: Targets | None = None
         self._watcher = Watcher(order.estate, edges.ask, folder.path / "world.jsonl")
         self._tail = Tail(folder.path / "probe" / "samples.jsonl")
@@ -350,6 +351,12 @@ class _Drill:
             self._sampler = self._edges.sampler(self._targets, self._folder.path / "samples.jsonl")
             self._sampler.start()
             stack.callback(self._stop_sampler)
+            write = values.get("write")
+            if load.direct and isinstance(write, Mapping):
+                password = str(write["password"])
+                self._writers = self._edges.writers(self._targets, self._folder.run_id, password)
+                self._writers.start()
+                stack.callback(self._writers.stop)
         with self._phase(BASELINE) as phase:
             calm = self._until(
                 lambda: self._progress_steady() >= load.baseline_seconds, load.baseline_seconds + BASELINE_SLACK_SECONDS
@@ -461,10 +468,10 @@ class _Drill:
         faults = self._edges.faults
         match step:
             case FaultStep():
-                hosts = tuple(name for selector in step.hosts for name in resolve(selector, world))
-                planned = Planned("Act", title_of(step, faults, hosts))
+                found = self._resolved(step, world)
+                planned = Planned("Act", title_of(found, faults, found.hosts))
                 with self._phase(planned):
-                    self._inject(step, hosts, planned.title)
+                    self._inject(step, found, planned.title)
             case WaitStep():
                 with self._phase(Planned("Act", title_of(step, faults, ()))):
                     self._until(lambda: False, step.seconds)
@@ -481,12 +488,19 @@ class _Drill:
                     chosen = [made for made in self._made if step.what in ("all", made.ident)]
                     phase.failed = not self._heal_each(chosen)
 
-    def _inject(self, step: FaultStep, hosts: tuple[str, ...], title: str) -> None:
-        world = self._world()
-        options = dict(step.options)
-        for key in step.selecting:
-            chosen = options[key] if isinstance(options[key], list | tuple) else [options[key]]
-            options[key] = tuple(name for selector in chosen for name in resolve(str(selector), world))
+    def _resolved(self, step: FaultStep, world: World) -> FaultStep:
+        """Return a fault with the names of hosts in place of what the scenario calls them."""
+
+        def names(selectors: object) -> tuple[str, ...]:
+            listed = selectors if isinstance(selectors, list | tuple) else [selectors]
+            return tuple(dict.fromkeys(name for item in listed for name in resolve(str(item), world)))
+
+        options = {key: names(value) if key in step.selecting else value for key, value in step.options.items()}
+        return replace(step, hosts=names(step.hosts), options=options)
+
+    def _inject(self, step: FaultStep, found: FaultStep, title: str) -> None:
+        hosts = found.hosts
+        options = dict(found.options)
         lasting = step.seconds if step.seconds is not None else self._scenario.longest_seconds
         options |= {"hosts": hosts, "run_id": self._folder.run_id, "deadman_seconds": lasting + DEADMAN_SLACK_SECONDS}
         try:
@@ -497,6 +511,7 @@ class _Drill:
             now = self._edges.clock()
             self._act("fault", step.ident, title, "failed", now, now, hosts, str(error))
             raise _StopError("impossible", f"{title}: {error}") from error
+        hosts = hosts or tuple(options.get("from") or ())
         due = None if step.seconds is None else injected.began + step.seconds
         self._made.append(_Made(step.ident, title, hosts, injected, due))
         self._act("fault", step.ident, title, "begun", injected.began, injected.done, hosts)
@@ -656,6 +671,9 @@ class _Drill:
     # -- the end --------------------------------------------------------------------------------
 
     def _stop_probe(self) -> None:
+        """Stop whoever writes, and wait for the final read of the rows."""
+        if self._writers is not None:
+            self._writers.stop()
         if self._probe is not None and self._state.probe == "started":
             try:
                 self._probe.stop()
@@ -707,8 +725,12 @@ class _Drill:
         """Judge what was recorded; return proofs of writes outside of the term, and whether hosts were sampled."""
         from failoverctl.probe.checker import check, find_two_writers
 
+        place = self._folder.path / "probe"
         try:
-            recorded = self._edges.load(self._folder.path / "probe")
+            recorded = self._edges.load(place)
+            if self._writers is not None:
+                self._writers.write(place, recorded.meta)
+                recorded = self._edges.load(place)
         except ProbeFilesError as error:
             self._told.doubts.append(f"what the prober left cannot be read: {error}")
             return [], False

@@ -20,6 +20,7 @@ class FakeOption:
 
     kind: str = "text"
     required: bool = False
+    default: Any = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,12 @@ FAULTS = {
     for fault in (
         FakeFault("power_off", "Cut the power of {hosts}.", lab_only=True),
         FakeFault("stop_unit", "Stop {unit} on {hosts}.", {"unit": FakeOption(required=True)}),
-        FakeFault("cut", "Cut {hosts} off from {to}.", {"to": FakeOption("host")}),
+        FakeFault(
+            "cut",
+            "Cut {from} off from {to}.",
+            {"from": FakeOption("host", required=True), "to": FakeOption("host")},
+            needs_host=False,
+        ),
     )
 }
 
