@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from failoverctl.drill.plan import (
     title_of,
     unrolled,
 )
+from failoverctl.drill.result import Broken, Told, document
 from failoverctl.drill.samples import read_samples
 from failoverctl.drill.scenario import CommandStep, FaultStep, HealStep, Scenario, Step, WaitForStep, WaitStep
 from failoverctl.drill.watch import Tail, Watcher
@@ -160,24 +161,6 @@ class _Made:
 
 
 @dataclass
-class _Told:
-    """What the phases have found out so far; the findings are made of it."""
-
-    began_primary: str = ""
-    began_term: int | None = None
-    observed_primary: str = ""
-    ended_term: int | None = None
-    served: bool = False
-    unmet: list[str] = field(default_factory=list)
-    whole_seconds: float | None = None
-    not_whole: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    aborted: str = ""
-    interrupted: str = ""
-
-
-@dataclass
 class _Phase:
     """A phase under way; set ``failed`` when it did not bring what it should."""
 
@@ -195,7 +178,7 @@ class _Drill:
         self._view = view
         self._journal = Journal(folder.journal_path)
         self._state = RunState()
-        self._told = _Told()
+        self._told = Told()
         self._made: list[_Made] = []
         self._counts: dict[str, int] = {}
         self._interrupts = 0
@@ -774,43 +757,24 @@ class _Drill:
 
     def _document(self) -> dict[str, Any]:
         """Return what result.json has under ``drill``."""
-        told, scenario = self._told, self._scenario
-        directory = runs_directory(self._order.settings.state_directory.value)
+        order = self._order
         earlier = history.read(
-            directory, estate=self._order.estate.name, scenario=scenario.ident, before=self._folder.run_id
+            runs_directory(order.settings.state_directory.value),
+            estate=order.estate.name,
+            scenario=order.scenario.ident,
+            before=self._folder.run_id,
         )
-        judgement = self._judgement
-        return {
-            "scenario": scenario.ident,
-            "title": scenario.title,
-            "description": scenario.description,
-            "risks": list(scenario.risks),
-            "environment": self._order.estate.environment,
-            "approval": None if scenario.approval is None else scenario.approval.by,
-            "number": self._order.number,
-            "of": self._order.of,
-            "began": {"primary": told.began_primary or None, "term": told.began_term},
-            "observed_primary": told.observed_primary or None,
-            "ended_term": told.ended_term,
-            "whole_seconds": None if told.whole_seconds is None else round(told.whole_seconds, 2),
-            "aborted": told.aborted or told.interrupted or None,
-            "problems_seen": sorted(self._watcher.codes),
-            "expectations": [item.as_dict() for item in judgement.expectations] if judgement is not None else [],
-            "reasons": list(judgement.reasons) if judgement is not None else [],
-            "timeline": self._timeline.as_dict(),
-            "faults": [
-                {
-                    "id": made.ident,
-                    "title": made.title,
-                    "hosts": list(made.hosts),
-                    "healed": made.healed,
-                    "deadman_fired": made.fired,
-                }
-                for made in self._made
-            ],
-            "earlier": history.summarise(scenario.ident, earlier).as_dict(),
-            "earlier_runs": [run.as_dict() for run in earlier[-20:]],
-        }
+        return document(
+            order.scenario,
+            environment=order.estate.environment,
+            number=(order.number, order.of),
+            told=self._told,
+            problems=self._watcher.codes,
+            judgement=self._judgement,
+            timeline=self._timeline,
+            faults=[Broken(made.ident, made.title, made.hosts, made.healed, made.fired) for made in self._made],
+            earlier=earlier,
+        )
 
     # -- the journal ----------------------------------------------------------------------------
 
