@@ -6,6 +6,7 @@ The commands say what is to be run and how it is shown; what is safe, the collec
 from __future__ import annotations
 
 import getpass
+import os
 import signal
 import socket
 import sys
@@ -43,6 +44,10 @@ STEADY_SECONDS = 2.0
 
 #: How long to wait for that. What is still disturbed then is part of the result.
 SETTLE_TIMEOUT_SECONDS = 20.0
+
+
+#: Set for commands that a drill runs: the run whose lock they share. They measure nothing themselves.
+WITHIN = "FAILOVERCTL_WITHIN_RUN"
 
 
 class View(Protocol):
@@ -108,13 +113,14 @@ def conduct(
     :param baseline_seconds: how long to measure before the runbook begins.
     :raises FailoverctlError: when the run cannot begin: then nothing was done on any host.
     """
+    target = None if os.environ.get(WITHIN) else target
     folder = runs.create(
         runs_directory(order.settings.state_directory.value),
         order.runbook.name,
         request_document(order, measured=target is not None),
     )
     conductor = _Conductor(order, folder, view)
-    with _signals(conductor.interrupt):
+    with on_interrupt(conductor.interrupt):
         try:
             verdict, probe = conductor.run(target, baseline_seconds)
         except BaseException as error:
@@ -246,11 +252,7 @@ class _Conductor:
             folder=self._folder.path / "ansible",
             ident=order.runbook.name,
             directory=order.settings.root,
-            variables={
-                "failover_run_id": self._folder.run_id,
-                "failover_owner": owner(),
-                **order.parameters,
-            },
+            variables={**_identity(self._folder.run_id), **order.parameters},
             vault_ids=order.settings.vault_ids.value,
             check=order.check,
             diff=order.diff,
@@ -293,6 +295,8 @@ class _Conductor:
         """
         from failoverctl.estate_query import release_lock
 
+        if os.environ.get(WITHIN):
+            return
         if release_lock(self._order.settings, self._order.estate, self._folder.run_id):
             self._write(Note(text="the estate lock of this run was given back"))
 
@@ -361,6 +365,13 @@ class _Conductor:
         self._view.show(before, written, self._state)
 
 
+def _identity(run_id: str) -> dict[str, Any]:
+    """Return the variables that say who runs this; within a drill, its lock is shared and kept."""
+    within = os.environ.get(WITHIN, "")
+    found: dict[str, Any] = {"failover_run_id": within or run_id, "failover_owner": owner()}
+    return {**found, "failover_lock_kept": True} if within else found
+
+
 _INTERRUPT_NOTES = (
     "interrupted: the current task is let finish; Ctrl-C again to kill",
     "interrupted again: killing ansible-playbook",
@@ -417,12 +428,13 @@ def result_document(
         "lock": state.lock,
         "probe": probe,
         "switchover": state.switchover,
+        "drill": None,
         "next": list(following),
     }
 
 
 @contextmanager
-def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
+def on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
     """Call `interrupt` for Ctrl-C, for SIGTERM, and for a terminal that went away."""
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -33,7 +33,7 @@ EXPORT_TIMEOUT_SECONDS = 60
 
 #: The variables that make an :class:`Estate`, as regular expressions.
 VARIABLES = (
-    "failover_(estate|profile|vips|objectives|site|address|group_[a-z]+)",
+    "failover_(estate|environment|profile|vips|objectives|site|address|group_[a-z]+)",
     "ansible_(connection|host|port|user|become|become_method|become_user|become_password)",
     "ansible_(password|become_pass)",
     "ansible_ssh_(host|port|user|pass|password|private_key_file|common_args|extra_args|args)",
@@ -78,7 +78,7 @@ class Vip:
 
 @dataclass(frozen=True)
 class Estate:
-    """What one inventory describes."""
+    """What one inventory describes. ``environment`` is ``lab``, ``staging`` or ``production``."""
 
     name: str
     profile: str
@@ -87,6 +87,7 @@ class Estate:
     vips: tuple[Vip, ...]
     objectives: Mapping[str, Any]
     domains: tuple[str, ...]
+    environment: str = "production"
 
     def host(self, name: str) -> Host | None:
         """Return the host of that name."""
@@ -251,6 +252,7 @@ def build(document: Mapping[str, Any]) -> Estate:
         ),
         objectives=objectives if isinstance(objectives, dict) else {},
         domains=tuple(str(item["domain"]) for item in _mappings(shared.get("web_sites")) if "domain" in item),
+        environment=str(shared.get("failover_environment") or "production"),
     )
 
 
@@ -326,6 +328,7 @@ def _from_cache(cache: Path, mark: Mapping[str, Any]) -> Estate | None:
             vips=tuple(Vip(**vip) for vip in kept["vips"]),
             objectives=kept["objectives"],
             domains=tuple(kept["domains"]),
+            environment=kept["environment"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

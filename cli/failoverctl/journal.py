@@ -144,6 +144,25 @@ class ProbeEvent(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Act(_Record):
+    """Something a drill did to the estate: a fault or its end, a command, a healing.
+
+    ``what`` is fault, command or heal, ``event`` is begun, ended, healed or failed. ``clock`` and
+    ``done`` are CLOCK_MONOTONIC of this machine, in seconds, just before and just after.
+    """
+
+    kind: ClassVar[str] = "act"
+    what: str
+    ident: str
+    title: str
+    event: str
+    clock: float
+    done: float
+    hosts: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note(_Record):
     """Something the operator should read that is not an outcome."""
 
@@ -172,6 +191,7 @@ Record: TypeAlias = (
     | Locked
     | Problems
     | ProbeEvent
+    | Act
     | Note
     | RunFinished
 )
@@ -190,6 +210,7 @@ _KINDS: dict[str, type[Record]] = {
         Locked,
         Problems,
         ProbeEvent,
+        Act,
         Note,
         RunFinished,
     )
@@ -219,7 +240,7 @@ def decode(line: str) -> Record | None:
         return None
     known = {item.name for item in fields(record_type)}
     values = {key: value for key, value in document.items() if key in known}
-    for key in ("refusals", "problems"):
+    for key in ("refusals", "problems", "hosts"):
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
     try:
@@ -333,6 +354,7 @@ class RunState:
     lock: Mapping[str, Any] | None = None
     switchover: Mapping[str, Any] | None = None
     probe: str = ""
+    acts: tuple[Act, ...] = ()
     notes: tuple[str, ...] = ()
     verdict: str = "running"
     exit_code: int | None = None
@@ -400,6 +422,8 @@ def apply(state: RunState, record: Record) -> RunState:
             return replace(state, problems=(*state.problems, *record.problems))
         case ProbeEvent():
             return replace(state, probe=record.event)
+        case Act():
+            return replace(state, acts=(*state.acts, record))
         case Note():
             return replace(state, notes=(*state.notes, record.text))
         case RunFinished():

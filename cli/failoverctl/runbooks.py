@@ -57,6 +57,7 @@ class Runbook:
 _IDENTITY = {
     "failover_run_id": "the id of the run, for lock and journal",
     "failover_owner": "who runs it, for the lock",
+    "failover_lock_kept": "true: leave the lock to the run of that id",
 }
 
 CATALOGUE: dict[str, Runbook] = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from failoverctl import journal
 from failoverctl.journal import (
+    Act,
     Journal,
     Locked,
     Note,
@@ -67,6 +68,17 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(Locked, lock=VALUES, **STAMP),
     st.builds(Problems, problems=st.lists(VALUES, max_size=2).map(tuple), **STAMP),
     st.builds(ProbeEvent, event=st.sampled_from(["started", "stopped"]), **STAMP),
+    st.builds(
+        Act,
+        what=WORDS,
+        ident=WORDS,
+        title=WORDS,
+        event=WORDS,
+        clock=SECONDS,
+        done=SECONDS,
+        hosts=st.lists(WORDS, max_size=2).map(tuple),
+        **STAMP,
+    ),
     st.builds(Note, text=WORDS, **STAMP),
     st.builds(RunFinished, verdict=WORDS, exit_code=st.integers(0, 255), **STAMP),
 )
@@ -148,6 +160,7 @@ def test_the_kinds_are_those_of_the_format() -> None:
         "locked",
         "problems",
         "probe",
+        "act",
         "note",
         "run_finished",
     }

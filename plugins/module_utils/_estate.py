@@ -29,6 +29,12 @@ ESTATE_SPEC: dict[str, dict[str, Any]] = {
         "required": True,
         "description": "Name of the estate: lower case letters, digits and hyphens, at most 31 characters.",
     },
+    "failover_environment": {
+        "type": "str",
+        "choices": ["lab", "staging", "production"],
+        "default": "production",
+        "description": "How precious the estate is. Drills are refused where their scenario does not allow them.",
+    },
     "failover_profile": {
         "type": "str",
         "choices": ["lan", "vm", "cloud"],
@@ -83,6 +89,11 @@ ESTATE_SPEC: dict[str, dict[str, Any]] = {
         for kind in GROUP_KINDS
     },
     "failover_run_id": {"type": "str", "description": "Id of the run, for lock and journal. The command gives it."},
+    "failover_lock_kept": {
+        "type": "bool",
+        "default": False,
+        "description": "Whether the run leaves the lock to the run that holds it, such as a drill. The command gives it.",
+    },
     "failover_owner": {"type": "str", "description": "Who runs it, for the lock. The command gives it."},
 }
 """Variables of the collection that belong to no role. They are read in defaults of roles only."""

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "setup": ("setup", "setup", "Make the hosts the estate of the inventory."),
     "status": ("status", "status", "Show who is primary and how every host is."),
     "switchover": ("switchover", "switchover", "Make another host the primary, as planned."),
+    "drill": ("drill", "drill", "Break the estate on purpose, and measure what comes of it."),
     "lock": ("lock", "lock", "Show or release the estate lock."),
     "runs": ("runs", "runs", "List, show and replay earlier runs."),
     "doctor": ("doctor", "doctor", "Check this machine: what runbooks need to run."),
