@@ -249,7 +249,7 @@ def test_power_and_freezes(targets: Targets, lab: Lab) -> None:
     assert not lab.is_on("www2")
     assert not targets.answers("www2")
     off.revert()
-    assert lab.is_on("www2")
+    assert wait_until(lambda: lab.is_on("www2"), 5.0)
     lab.power_on("www2")
     frozen = inject(targets, "freeze_host", "www2")
     assert lab.status().hosts[1].frozen
