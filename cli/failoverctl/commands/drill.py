@@ -69,6 +69,8 @@ def list_(ctx: click.Context, as_json: bool) -> None:
     from failoverctl.render import drills
 
     out(drills.listing(rows, **app.look(sys.stdout)))
+    if any(why for _, _, why in rows):
+        talk(f"Some may not be run here, where failover_environment is {estate.environment}; `drill show` says why.")
 
 
 @drill.command()

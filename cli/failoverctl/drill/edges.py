@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from failoverctl.conduct import owner
 from failoverctl.config import Settings
@@ -17,6 +17,7 @@ from failoverctl.estate import Estate
 from failoverctl.estate_query import LockAnswer
 from failoverctl.health import HostReport
 from failoverctl.probe import History, Progress, Target
+from failoverctl.probe.model import Meta
 
 
 class Injected(Protocol):
@@ -40,6 +41,11 @@ class Fault(Protocol):
     @property
     def summary(self) -> str:
         """What it does, with {hosts} and the names of its options."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Its options."""
         ...
 
     @property
@@ -81,6 +87,14 @@ class Recorder(Protocol):
         ...
 
 
+class InsideWriters(Recorder, Protocol):
+    """Writers on the hosts themselves."""
+
+    def write(self, folder: Path, meta: Meta) -> None:
+        """Put what they attempted into the folder of the probe."""
+        ...
+
+
 class Prober(Recorder, Protocol):
     """The prober's process."""
 
@@ -118,6 +132,7 @@ class Edges:
     probe: Callable[[Target, Path], Prober]
     load: Callable[[Path], History]
     sampler: Callable[[Targets, Path], Recorder]
+    writers: Callable[[Targets, str, str], InsideWriters]
     command: Callable[[CommandStep, Sequence[str], str, Path], Running]
     ahead: Callable[[], Mapping[str, tuple[float, float]]] = dict
     clock: Callable[[], float] = time.monotonic
@@ -128,7 +143,7 @@ def real_edges(settings: Settings, estate: Estate) -> Edges:
     """Return the edges of the real world."""
     from failoverctl import estate_query
     from failoverctl.drill.faults import CATALOGUE
-    from failoverctl.drill.observe import Sampler
+    from failoverctl.drill.observe import Sampler, Writers
     from failoverctl.drill.targets import Targets as RealTargets
     from failoverctl.probe import Probe, load
 
@@ -150,7 +165,14 @@ def real_edges(settings: Settings, estate: Estate) -> Edges:
         unlock=lambda run_id: estate_query.release_lock(settings, estate, run_id),
         probe=Probe,
         load=load,
-        sampler=lambda targets, path: Sampler(targets, estate, path),
+        sampler=lambda targets, path: Sampler(cast(RealTargets, targets), estate, path),
+        writers=lambda targets, run_id, password: Writers(
+            cast(RealTargets, targets),
+            estate,
+            [host.name for host in estate.in_role("database")],
+            run_id=run_id,
+            password=password,
+        ),
         command=lambda step, words, run_id, folder: Command(words, settings, run_id, folder, kill_at=step.kill_at),
         ahead=ahead,
     )

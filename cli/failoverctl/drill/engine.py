@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from failoverctl.conduct import Outcome, View, on_interrupt, owner, result_docum
 from failoverctl.config import Settings
 from failoverctl.drill import gates, history, marks, phases
 from failoverctl.drill import verdict as verdicts
-from failoverctl.drill.edges import Edges, Fault, Injected, Prober, Recorder, Targets
+from failoverctl.drill.edges import Edges, Fault, Injected, InsideWriters, Prober, Recorder, Targets
 from failoverctl.drill.nested import Done
 from failoverctl.drill.plan import (
     AGAIN,
@@ -40,6 +40,7 @@ from failoverctl.drill.plan import (
     title_of,
     unrolled,
 )
+from failoverctl.drill.result import Broken, Told, document
 from failoverctl.drill.samples import read_samples
 from failoverctl.drill.scenario import CommandStep, FaultStep, HealStep, Scenario, Step, WaitForStep, WaitStep
 from failoverctl.drill.watch import Tail, Watcher
@@ -160,24 +161,6 @@ class _Made:
 
 
 @dataclass
-class _Told:
-    """What the phases have found out so far; the findings are made of it."""
-
-    began_primary: str = ""
-    began_term: int | None = None
-    observed_primary: str = ""
-    ended_term: int | None = None
-    served: bool = False
-    unmet: list[str] = field(default_factory=list)
-    whole_seconds: float | None = None
-    not_whole: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    aborted: str = ""
-    interrupted: str = ""
-
-
-@dataclass
 class _Phase:
     """A phase under way; set ``failed`` when it did not bring what it should."""
 
@@ -195,7 +178,7 @@ class _Drill:
         self._view = view
         self._journal = Journal(folder.journal_path)
         self._state = RunState()
-        self._told = _Told()
+        self._told = Told()
         self._made: list[_Made] = []
         self._counts: dict[str, int] = {}
         self._interrupts = 0
@@ -204,6 +187,7 @@ class _Drill:
         self._served_at = edges.clock()
         self._probe: Prober | None = None
         self._sampler: Recorder | None = None
+        self._writers: InsideWriters | None = None
         self._targets: Targets | None = None
         self._watcher = Watcher(order.estate, edges.ask, folder.path / "world.jsonl")
         self._tail = Tail(folder.path / "probe" / "samples.jsonl")
@@ -350,6 +334,12 @@ class _Drill:
             self._sampler = self._edges.sampler(self._targets, self._folder.path / "samples.jsonl")
             self._sampler.start()
             stack.callback(self._stop_sampler)
+            write = values.get("write")
+            if load.direct and isinstance(write, Mapping):
+                password = str(write["password"])
+                self._writers = self._edges.writers(self._targets, self._folder.run_id, password)
+                self._writers.start()
+                stack.callback(self._writers.stop)
         with self._phase(BASELINE) as phase:
             calm = self._until(
                 lambda: self._progress_steady() >= load.baseline_seconds, load.baseline_seconds + BASELINE_SLACK_SECONDS
@@ -461,10 +451,10 @@ class _Drill:
         faults = self._edges.faults
         match step:
             case FaultStep():
-                hosts = tuple(name for selector in step.hosts for name in resolve(selector, world))
-                planned = Planned("Act", title_of(step, faults, hosts))
+                found = self._resolved(step, world)
+                planned = Planned("Act", title_of(found, faults, found.hosts))
                 with self._phase(planned):
-                    self._inject(step, hosts, planned.title)
+                    self._inject(step, found, planned.title)
             case WaitStep():
                 with self._phase(Planned("Act", title_of(step, faults, ()))):
                     self._until(lambda: False, step.seconds)
@@ -481,12 +471,19 @@ class _Drill:
                     chosen = [made for made in self._made if step.what in ("all", made.ident)]
                     phase.failed = not self._heal_each(chosen)
 
-    def _inject(self, step: FaultStep, hosts: tuple[str, ...], title: str) -> None:
-        world = self._world()
-        options = dict(step.options)
-        for key in step.selecting:
-            chosen = options[key] if isinstance(options[key], list | tuple) else [options[key]]
-            options[key] = tuple(name for selector in chosen for name in resolve(str(selector), world))
+    def _resolved(self, step: FaultStep, world: World) -> FaultStep:
+        """Return a fault with the names of hosts in place of what the scenario calls them."""
+
+        def names(selectors: object) -> tuple[str, ...]:
+            listed = selectors if isinstance(selectors, list | tuple) else [selectors]
+            return tuple(dict.fromkeys(name for item in listed for name in resolve(str(item), world)))
+
+        options = {key: names(value) if key in step.selecting else value for key, value in step.options.items()}
+        return replace(step, hosts=names(step.hosts), options=options)
+
+    def _inject(self, step: FaultStep, found: FaultStep, title: str) -> None:
+        hosts = found.hosts
+        options = dict(found.options)
         lasting = step.seconds if step.seconds is not None else self._scenario.longest_seconds
         options |= {"hosts": hosts, "run_id": self._folder.run_id, "deadman_seconds": lasting + DEADMAN_SLACK_SECONDS}
         try:
@@ -497,6 +494,7 @@ class _Drill:
             now = self._edges.clock()
             self._act("fault", step.ident, title, "failed", now, now, hosts, str(error))
             raise _StopError("impossible", f"{title}: {error}") from error
+        hosts = hosts or tuple(options.get("from") or ())
         due = None if step.seconds is None else injected.began + step.seconds
         self._made.append(_Made(step.ident, title, hosts, injected, due))
         self._act("fault", step.ident, title, "begun", injected.began, injected.done, hosts)
@@ -656,6 +654,9 @@ class _Drill:
     # -- the end --------------------------------------------------------------------------------
 
     def _stop_probe(self) -> None:
+        """Stop whoever writes, and wait for the final read of the rows."""
+        if self._writers is not None:
+            self._writers.stop()
         if self._probe is not None and self._state.probe == "started":
             try:
                 self._probe.stop()
@@ -707,8 +708,12 @@ class _Drill:
         """Judge what was recorded; return proofs of writes outside of the term, and whether hosts were sampled."""
         from failoverctl.probe.checker import check, find_two_writers
 
+        place = self._folder.path / "probe"
         try:
-            recorded = self._edges.load(self._folder.path / "probe")
+            recorded = self._edges.load(place)
+            if self._writers is not None:
+                self._writers.write(place, recorded.meta)
+                recorded = self._edges.load(place)
         except ProbeFilesError as error:
             self._told.doubts.append(f"what the prober left cannot be read: {error}")
             return [], False
@@ -752,43 +757,24 @@ class _Drill:
 
     def _document(self) -> dict[str, Any]:
         """Return what result.json has under ``drill``."""
-        told, scenario = self._told, self._scenario
-        directory = runs_directory(self._order.settings.state_directory.value)
+        order = self._order
         earlier = history.read(
-            directory, estate=self._order.estate.name, scenario=scenario.ident, before=self._folder.run_id
+            runs_directory(order.settings.state_directory.value),
+            estate=order.estate.name,
+            scenario=order.scenario.ident,
+            before=self._folder.run_id,
         )
-        judgement = self._judgement
-        return {
-            "scenario": scenario.ident,
-            "title": scenario.title,
-            "description": scenario.description,
-            "risks": list(scenario.risks),
-            "environment": self._order.estate.environment,
-            "approval": None if scenario.approval is None else scenario.approval.by,
-            "number": self._order.number,
-            "of": self._order.of,
-            "began": {"primary": told.began_primary or None, "term": told.began_term},
-            "observed_primary": told.observed_primary or None,
-            "ended_term": told.ended_term,
-            "whole_seconds": None if told.whole_seconds is None else round(told.whole_seconds, 2),
-            "aborted": told.aborted or told.interrupted or None,
-            "problems_seen": sorted(self._watcher.codes),
-            "expectations": [item.as_dict() for item in judgement.expectations] if judgement is not None else [],
-            "reasons": list(judgement.reasons) if judgement is not None else [],
-            "timeline": self._timeline.as_dict(),
-            "faults": [
-                {
-                    "id": made.ident,
-                    "title": made.title,
-                    "hosts": list(made.hosts),
-                    "healed": made.healed,
-                    "deadman_fired": made.fired,
-                }
-                for made in self._made
-            ],
-            "earlier": history.summarise(scenario.ident, earlier).as_dict(),
-            "earlier_runs": [run.as_dict() for run in earlier[-20:]],
-        }
+        return document(
+            order.scenario,
+            environment=order.estate.environment,
+            number=(order.number, order.of),
+            told=self._told,
+            problems=self._watcher.codes,
+            judgement=self._judgement,
+            timeline=self._timeline,
+            faults=[Broken(made.ident, made.title, made.hosts, made.healed, made.fired) for made in self._made],
+            earlier=earlier,
+        )
 
     # -- the journal ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from failoverctl.drill.scenario import (
     CommandStep,
@@ -21,6 +21,15 @@ from failoverctl.drill.scenario import (
 BASELINE_SLACK_SECONDS = 15.0
 
 
+class Optional(Protocol):
+    """An option of a fault as far as a plan knows it."""
+
+    @property
+    def default(self) -> Any:
+        """What it is when a scenario does not say."""
+        ...
+
+
 class Named(Protocol):
     """A fault as far as a plan knows it."""
 
@@ -28,6 +37,22 @@ class Named(Protocol):
     def summary(self) -> str:
         """What it does, with {hosts} and the names of its options."""
         ...
+
+    @property
+    def options(self) -> Mapping[str, Optional]:
+        """Its options."""
+        ...
+
+
+#: How a selector is called in a sentence.
+SPOKEN: Mapping[str, str] = {
+    "primary": "the primary",
+    "old_primary": "the old primary",
+    "replica": "the replica",
+    "witness": "the witness",
+    "all_data": "all data hosts",
+    "all": "all hosts",
+}
 
 
 @dataclass(frozen=True)
@@ -79,8 +104,8 @@ def unrolled(steps: Iterable[Step]) -> Iterator[Step]:
 
 def _planned(step: Step, faults: Mapping[str, Named]) -> Planned:
     limit = step.limit_seconds if isinstance(step, WaitForStep | CommandStep) else None
-    hosts = step.hosts if isinstance(step, FaultStep) else ()
-    return Planned("Act", title_of(step, faults, [host.replace("_", " ") for host in hosts]), limit)
+    words = [_without_marks(word) for word in step.words] if isinstance(step, CommandStep) else ()
+    return Planned("Act", title_of(step, faults, step.hosts if isinstance(step, FaultStep) else (), words), limit)
 
 
 def title_of(step: Step, faults: Mapping[str, Named], hosts: Sequence[str], words: Sequence[str] = ()) -> str:
@@ -91,11 +116,7 @@ def title_of(step: Step, faults: Mapping[str, Named], hosts: Sequence[str], word
     """
     match step:
         case FaultStep():
-            options = {key: _shown(value) for key, value in step.options.items()}
-            known = _Words({**options, "hosts": " and ".join(hosts)})
-            lasting = f" for {step.seconds:g} s" if step.seconds is not None else ""
-            summary = faults[step.fault].summary if step.fault in faults else step.fault
-            return summary.format_map(known).rstrip(".") + lasting
+            return _fault(step, faults, hosts)
         case WaitStep():
             return f"Wait {step.seconds:g} s"
         case WaitForStep():
@@ -109,14 +130,35 @@ def title_of(step: Step, faults: Mapping[str, Named], hosts: Sequence[str], word
             return f"{step.times} times"
 
 
+def _fault(step: FaultStep, faults: Mapping[str, Named], hosts: Sequence[str]) -> str:
+    fault = faults.get(step.fault)
+    lasting = f" for {step.seconds:g} s" if step.seconds is not None else ""
+    if fault is None:
+        return step.fault + lasting
+    words = _Words({key: _spoken(option.default) for key, option in fault.options.items()})
+    words["to"] = "everybody"
+    words |= {key: _spoken(value) for key, value in step.options.items()}
+    words["hosts"] = _spoken(tuple(hosts))
+    return fault.summary.format_map(words).rstrip(".") + lasting
+
+
 class _Words(dict[str, str]):
-    """A word that is not known stays as it is written."""
+    """What is not known has no word."""
 
     def __missing__(self, key: str) -> str:
-        return key.replace("_", " ")
+        return ""
 
 
-def _shown(value: object) -> str:
+def _spoken(value: object) -> str:
+    if value is None:
+        return ""
     if isinstance(value, list | tuple):
-        return " and ".join(str(item) for item in value)
-    return str(value).replace("_", " ")
+        return " and ".join(_spoken(item) for item in value)
+    return SPOKEN.get(str(value), str(value))
+
+
+def _without_marks(word: str) -> str:
+    """Return a word of a command with selectors as they are spoken of."""
+    for selector, spoken in SPOKEN.items():
+        word = word.replace("{" + selector + "}", f"<{spoken}>")
+    return word

@@ -33,7 +33,7 @@ def listing(found: Sequence[tuple[Scenario, Summary, str]], *, colour: bool, wid
                 scenario.environment,
                 tally(summary),
                 _figures(summary.paused),
-                why or _verdict(last.verdict if last is not None else ""),
+                "not here" if why else _verdict(last.verdict if last is not None else ""),
             ]
         )
     return columns(["SCENARIO", "WHAT", "UP TO", "RUNS", "PAUSED", "LAST"], rows, colour=colour, width=width)

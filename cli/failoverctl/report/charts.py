@@ -72,7 +72,10 @@ def runs_over_time(runs: Sequence[DrillRun], limit: float | None) -> Markup | No
     known = [(run, run.paused_seconds) for run in runs if run.paused_seconds is not None]
     if len(known) < 2:
         return None
-    highest = max([seconds for _, seconds in known] + [limit or 0.0]) * 1.15 or 1.0
+    longest = max(seconds for _, seconds in known)
+    # A limit that is far away would make all runs look the same.
+    limit = limit if limit is not None and limit <= 3 * longest else None
+    highest = max(longest, limit or 0.0) * 1.15 or 1.0
     told = ", ".join(f"{run.run_id}: {duration(seconds)}, {run.verdict}" for run, seconds in known)
     drawing = Drawing(WIDTH, "Writes paused, run by run", told)
     top, bottom = 10.0, 130.0

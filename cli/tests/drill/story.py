@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from failoverctl.drill.scenario import Vocabulary
 from failoverctl.estate import Estate, Host, Vip
 from failoverctl.health import HostReport
 from failoverctl.probe.checker import History
-from failoverctl.probe.model import Meta, NodeRead, Op, Outcome, Row, Sample
+from failoverctl.probe.model import Kind, Meta, NodeRead, Op, Outcome, Row, Sample
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class FakeOption:
 
     kind: str = "text"
     required: bool = False
+    default: Any = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,12 @@ FAULTS = {
     for fault in (
         FakeFault("power_off", "Cut the power of {hosts}.", lab_only=True),
         FakeFault("stop_unit", "Stop {unit} on {hosts}.", {"unit": FakeOption(required=True)}),
-        FakeFault("cut", "Cut {hosts} off from {to}.", {"to": FakeOption("host")}),
+        FakeFault(
+            "cut",
+            "Cut {from} off from {to}.",
+            {"from": FakeOption("host", required=True), "to": FakeOption("host")},
+            needs_host=False,
+        ),
     )
 }
 
@@ -118,7 +126,8 @@ def record(story: Story) -> History:
     chance = random.Random(story.seed)
     fault = story.fault_at if story.fault_at is not None else story.seconds + 100
     ops: list[Op] = []
-    for kind, phase, back in (("write", 0.0, story.served_after), ("http", 0.025, story.page_after)):
+    kinds: list[tuple[Kind, float, float]] = [("write", 0.0, story.served_after), ("http", 0.025, story.page_after)]
+    for kind, phase, back in kinds:
         for seq in range(int(story.seconds * story.rate)):
             due = phase + seq / story.rate
             if story.idle and kind == "write" and due > 0.5:
@@ -134,7 +143,7 @@ def record(story: Story) -> History:
                 outcome, server = "fail", None
             ops.append(
                 Op(kind, 0, seq, due, sent, sent + latency, outcome, server, None if outcome == "ok" else "refused")
-            )  # type: ignore[arg-type]
+            )
     samples: list[Sample] = []
     promoted = fault + story.promoted_after
     for tick in range(int(story.seconds * 10)):
@@ -178,3 +187,14 @@ def record(story: Story) -> History:
         duration_seconds=story.seconds,
     )
     return History(replace(meta, wall_step_seconds=story.wall_step), tuple(ops), tuple(samples), final)
+
+
+def write(folder: Path, history: History) -> None:
+    """Write a recording into the folder of a probe, as the prober does."""
+    folder.mkdir(exist_ok=True)
+    for name, items in (("ops", history.ops), ("samples", history.samples)):
+        text = "".join(json.dumps(item.as_dict()) + "\n" for item in items)
+        (folder / f"{name}.jsonl").write_text(text)
+    (folder / "meta.json").write_text(json.dumps(history.meta.as_dict()))
+    nodes = [node.as_dict() for node in history.final or ()]
+    (folder / "final.json").write_text(json.dumps({"schema": 1, "nodes": nodes}))

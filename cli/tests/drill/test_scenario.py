@@ -45,7 +45,7 @@ method:
   - {heal: stop}
   - repeat: 3
     do:
-      - {fault: cut, host: [www1, www2], to: all_data, id: flap}
+      - {fault: cut, from: [www1, www2], to: all_data, id: flap}
       - heal: all
 expect:
   primary: moves
@@ -99,7 +99,9 @@ def test_everything_a_scenario_can_say(tmp_path: Path) -> None:
     assert killed.kill_at == "Act"
     assert heal == HealStep("stop")
     assert isinstance(repeat, RepeatStep)
-    assert repeat.steps[0] == FaultStep("cut", "flap", ("www1", "www2"), None, {"to": "all_data"}, frozenset({"to"}))
+    assert repeat.steps[0] == FaultStep(
+        "cut", "flap", (), None, {"from": ["www1", "www2"], "to": "all_data"}, frozenset({"from", "to"})
+    )
     assert [step.fault for step in found.faults] == ["stop_unit", "cut"]
     assert found.expect.terms == (0, 1)
     assert found.expect.holds[1].value == 2.5
@@ -175,7 +177,7 @@ approval: {by: Anna, until: soon}
         ("title: a\nmethod: [{wait_for: problem}]\n", "2: condition problem needs a value"),
         ("title: a\nmethod: [{wait_for: {healthy: yes}}]\n", "2: condition healthy takes no value"),
         ("id: A B\ntitle: a\nmethod: [{wait: 1}]\n", "1: id 'A B' must be lower-case letters"),
-        ("title: a\nmethod: [{fault: cut, host: primary, id: Über}]\n", "2: id 'Über' must be at most 24"),
+        ("title: a\nmethod: [{fault: cut, from: primary, id: Über}]\n", "2: id 'Über' must be at most 24"),
     ],
 )
 def test_each_mistake_has_its_place(tmp_path: Path, text: str, expected: str) -> None:
