@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pymysql
 import pymysql.cursors
 
-from failover_agent import gtid
+from failover_agent import binlog, gtid
 from failover_agent.config import Config
 from failover_agent.gates import REQUIRED_SETTINGS, Activity
 from failover_agent.model import Database, Replication
@@ -24,7 +26,30 @@ _CAUGHT_UP = "has sent all binlog"
 
 
 class DatabaseError(Exception):
-    """A statement failed, timed out or the server is away; the text names the statement."""
+    """A statement failed, timed out or the server is away; the text names the statement.
+
+    ``timed_out`` says that the server took the connection or the statement and gave no answer: it hangs.
+    """
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a replica has received, and whether that can still grow.
+
+    ``position`` contains what is applied. ``unapplied`` says that there is more in the relay log than is applied.
+    ``error`` is that of the SQL thread.
+    """
+
+    io_stopped: bool
+    sql_running: bool
+    position: str
+    applied: str
+    unapplied: bool
+    error: str = ""
 
 
 class Connection:
@@ -42,7 +67,7 @@ class Connection:
                 cursorclass=pymysql.cursors.DictCursor,
             )
         except (pymysql.Error, OSError) as error:
-            raise DatabaseError(f"cannot connect to {socket}: {error}") from error
+            raise DatabaseError(f"cannot connect to {socket}: {error}", timed_out=_timed_out(error)) from error
         #: The server's id of this connection, as ``KILL`` wants it.
         self.thread_id = int(self.value("SELECT CONNECTION_ID()"))
 
@@ -56,7 +81,8 @@ class Connection:
                 cursor.execute(statement, tuple(arguments) or None)
                 return list(cursor.fetchall())
         except (pymysql.Error, OSError) as error:
-            raise DatabaseError(f"{statement.split(chr(10))[0][:120]}: {error}") from error
+            text = f"{statement.split(chr(10))[0][:120]}: {error}"
+            raise DatabaseError(text, timed_out=_timed_out(error)) from error
 
     def run(self, *statements: str) -> None:
         """Run statements in order; the first failure ends it."""
@@ -88,13 +114,16 @@ class MariaDB:
         return Connection(self._config.database_socket, timeout)
 
     def observe(self) -> Database:
-        """The state of the server; ``running`` is False (with the error) when it does not answer within 2 s."""
+        """The state of the server; ``running`` is False (with the error) when it does not answer within 2 s.
+
+        ``hung`` is then True if it took the connection: the process exists, and is stopped or stuck.
+        """
         try:
             connection = self._connection()
             return read_database(connection, self._config.hosts)
         except DatabaseError as error:
             self.forget()
-            return Database(running=False, error=str(error))
+            return Database(running=False, hung=error.timed_out, error=str(error))
 
     def forget(self) -> None:
         """Drop the kept connection, after an error or when the server is about to stop."""
@@ -201,9 +230,83 @@ class MariaDB:
         """Semi-sync of the primary on or off."""
         self._connection().run(f"SET GLOBAL rpl_semi_sync_master_enabled={int(enabled)}")
 
-    def attach(self, connection: Connection, address: str) -> None:
-        """Replicate from ``address`` by GTID, over TLS with this host's certificate, as a semi-sync replica."""
+    def received(self, connection: Connection) -> Received:
+        """What the server has received as a replica, applied or not.
+
+        A server that was just started says nothing about its relay log; then the files are read.
+        """
+        applied = _merged(connection.rows(_POSITIONS)[0])
+        rows = connection.rows("SHOW SLAVE STATUS")
+        if not rows:
+            return Received(True, False, str(applied), str(applied), False)
+        row = rows[0]
+        position = gtid.merge(applied, gtid.parse(str(row.get("Gtid_IO_Pos") or "")))
+        if not row.get("Gtid_IO_Pos"):
+            try:
+                found = binlog.transactions(self.relay_log(), applied)
+                position = binlog.position_of((each.gtid for each in found), applied)
+            except binlog.BinlogError as error:
+                raise DatabaseError(f"the relay log cannot be read: {error}") from error
+        return Received(
+            io_stopped=str(row["Slave_IO_Running"]) == "No",
+            sql_running=str(row["Slave_SQL_Running"]) == "Yes",
+            position=str(position),
+            applied=str(applied),
+            unapplied=position != applied,
+            error=str(row.get("Last_SQL_Error") or ""),
+        )
+
+    @staticmethod
+    def applied(connection: Connection) -> gtid.Position:
+        """Everything that is in the data."""
+        return _merged(connection.rows(_POSITIONS)[0])
+
+    def relay_log(self) -> list[Path]:
+        """The files of the relay log."""
+        index = next(iter(sorted(Path(self._config.database_directory).glob("*relay*.index"))), None)
+        return binlog.log_files(index) if index else []
+
+    def stop_receiving(self, connection: Connection) -> Received:
+        """Receive, and so acknowledge, nothing more; what was received until then, confirmed by the server.
+
+        :raises DatabaseError: the server does not confirm it.
+        """
+        if connection.rows("SHOW SLAVE STATUS"):
+            connection.run("STOP SLAVE IO_THREAD")
+        received = self.received(connection)
+        if not received.io_stopped:
+            raise DatabaseError("the IO thread runs although it was stopped")
+        return received
+
+    def finish_received(self, connection: Connection, limit: float) -> str:
+        """Receive nothing more and wait, at most ``limit`` seconds, until all that was received is applied.
+
+        Returns the position. Starting replication anew, or pointing it elsewhere, throws away what is not applied, and
+        the old primary may have acknowledged it on the word of this replica.
+
+        :raises DatabaseError: it is not applied in time, or nothing applies it. Nothing was discarded.
+        """
+        received = self.stop_receiving(connection)
+        slices = max(1, round(limit))
+        for _slice in range(slices):
+            if not received.unapplied or not received.sql_running:
+                break
+            self.wait_for(connection, received.position, limit / slices)
+            received = self.received(connection)
+        if received.unapplied:
+            why = received.error or ("still at work" if received.sql_running else "nothing applies it")
+            raise DatabaseError(f"received up to {received.position}, applied up to {received.applied}: {why}")
+        return received.position
+
+    def attach(self, connection: Connection, address: str, limit: float = 5.0) -> None:
+        """Replicate from ``address`` by GTID, over TLS with this host's certificate, as a semi-sync replica.
+
+        What was received before is applied first.
+
+        :raises DatabaseError: that did not happen within ``limit`` seconds; nothing was discarded.
+        """
         config = self._config
+        self.finish_received(connection, limit)
         connection.run(
             "STOP SLAVE",
             "SET GLOBAL rpl_semi_sync_master_enabled=0, GLOBAL rpl_semi_sync_slave_enabled=1",
@@ -339,6 +442,16 @@ def parse_replication(rows: list[dict[str, Any]]) -> Replication | None:
         lag_seconds=int(behind) if behind is not None else None,
         error="; ".join(errors) if fatal else "",
     )
+
+
+def _timed_out(error: BaseException) -> bool:
+    """Whether an error of pymysql came from a time-out of the socket; it tells that by its cause only."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TimeoutError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _merged(row: dict[str, Any]) -> gtid.Position:

@@ -159,10 +159,14 @@ class Replication:
 
 @dataclass(frozen=True)
 class Database:
-    """The local MariaDB. With ``running`` false the rest is unknown and keeps its defaults."""
+    """The local MariaDB. With ``running`` false the rest is unknown and keeps its defaults.
+
+    ``hung`` says that it exists and took a connection, but did not answer (a stopped process, a disk that hangs).
+    """
 
     running: bool
     starting: bool = False
+    hung: bool = False
     version: str = ""
     read_only: bool = True
     gtid_binlog_pos: str = ""

@@ -334,6 +334,11 @@ class Server:
             raise DatabaseError(f"KILL CONNECTION {number}: (1094, 'Unknown thread id: {number}')")
         return []
 
+    @_statement(r"STOP SLAVE IO_THREAD")
+    def _stop_receiving(self, _session: int) -> Rows:
+        self.io_started = self.io_connected = False
+        return []
+
     @_statement(r"STOP SLAVE")
     def _stop_slave(self, _session: int) -> Rows:
         self.io_started = self.io_connected = self.sql_running = False
