@@ -23,6 +23,8 @@ _SCHEMA_CHANGE = re.compile(rf"{_COMMENTS}(ALTER|CREATE|DROP|OPTIMIZE|RENAME|TRU
 _BACKUP = re.compile(rf"{_COMMENTS}(BACKUP\s+STAGE|FLUSH\s+TABLES)\b", re.IGNORECASE)
 _POSITIONS = "SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied"
 _CAUGHT_UP = "has sent all binlog"
+#: The state of a thread that met a full disk. It tries again once a minute; KILL ends it at once, SHUTDOWN does not.
+_NO_SPACE = "Waiting for someone to free space"
 
 
 class DatabaseError(Exception):
@@ -391,8 +393,19 @@ def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
         " @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied,"
         " @@rpl_semi_sync_master_enabled AS waits, @@rpl_semi_sync_slave_enabled AS acknowledges"
     )[0]
-    clients = connection.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
-    dumps = connection.rows("SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
+    threads = connection.rows(
+        "SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
+        f" OR state='{_NO_SPACE}'"
+    )
+    waiting = [thread for thread in threads if thread["state"] == _NO_SPACE]
+    if any(not thread["host"] for thread in waiting):
+        # A thread of replication: SHOW SLAVE STATUS would wait with it, and leave one more session behind each time.
+        return Database(running=False, hung=True, disk_full=True, error="replication waits for space on the disk")
+    semi_sync = {
+        str(each["Variable_name"]).removeprefix("Rpl_semi_sync_master_"): str(each["Value"])
+        for each in connection.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'")
+    }
+    dumps = [thread for thread in threads if thread["state"] != _NO_SPACE]
     attached, caught_up = parse_dumps(dumps, hosts)
     return Database(
         running=True,
@@ -403,7 +416,10 @@ def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
         replication=parse_replication(connection.rows("SHOW SLAVE STATUS")),
         semi_sync_primary=bool(row["waits"]),
         semi_sync_replica=bool(row["acknowledges"]),
-        semi_sync_clients=int(clients[0]["Value"]) if clients else 0,
+        semi_sync_clients=int(semi_sync.get("clients", 0)),
+        semi_sync_waits=int(semi_sync.get("wait_sessions", 0)),
+        semi_sync_acks=int(semi_sync.get("get_ack", 0)),
+        disk_full=bool(waiting),
         attached=attached,
         caught_up=caught_up,
     )

@@ -162,6 +162,9 @@ class Database:
     """The local MariaDB. With ``running`` false the rest is unknown and keeps its defaults.
 
     ``hung`` says that it exists and took a connection, but did not answer (a stopped process, a disk that hangs).
+    ``disk_full`` says that a thread waits for space; a primary goes on answering then, and writes nothing.
+    ``semi_sync_waits`` counts the sessions that wait for an acknowledgement, ``semi_sync_acks`` those that came: where
+    there are waits and the acks stand still, no replica acknowledges, connected or not (frozen, or its disk full).
     """
 
     running: bool
@@ -175,6 +178,9 @@ class Database:
     semi_sync_primary: bool = False
     semi_sync_replica: bool = False
     semi_sync_clients: int = 0
+    semi_sync_waits: int = 0
+    semi_sync_acks: int = 0
+    disk_full: bool = False
     attached: tuple[str, ...] = ()
     caught_up: tuple[str, ...] = ()
     error: str = ""
