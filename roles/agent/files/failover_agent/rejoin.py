@@ -224,7 +224,8 @@ class Rejoin:
         :raises DatabaseError: the server is away.
         """
         database = self._database
-        received = database.stop_receiving(connection)
+        connection.run("STOP SLAVE IO_THREAD")
+        received = database.received(connection)
         if received.sql_running and received.unapplied:
             self._wait_applied(connection, received.position)
             received = database.received(connection)

@@ -258,39 +258,16 @@ class TestReceived:
         found = Server().received(Script({"gtid_binlog_pos": positions("0-1-7", "0-1-5")}))
         assert found == Received(True, False, "0-1-7", "0-1-7", unapplied=False)
 
-    def test_an_io_thread_that_goes_on_is_an_error(self) -> None:
-        connection = Script({"gtid_binlog_pos": positions("0-1-5", "0-1-5"), "SHOW SLAVE": STATUS_10["healthy"]})
-        with pytest.raises(DatabaseError, match="IO thread runs"):
-            Server().stop_receiving(connection)
-        assert "STOP SLAVE IO_THREAD" in connection.sent
-
-    def test_attaching_waits_for_what_was_received(self) -> None:
-        stopped = [{**STATUS_10["io_error"][0], "Gtid_IO_Pos": "0-1-9"}]
-        connection = Script(
-            {
-                "gtid_binlog_pos": [positions("0-1-7", "0-1-7")] * 2 + [positions("0-1-9", "0-1-9")],
-                "SHOW SLAVE": stopped,
-                "MASTER_GTID_WAIT": [{"x": 0}],
-            }
-        )
-        Server().attach(connection, "198.51.100.12")
-        waited = next(n for n, each in enumerate(connection.sent) if "MASTER_GTID_WAIT" in each)
-        assert connection.arguments[waited][0] == "0-1-9"
-        assert connection.sent.index("STOP SLAVE IO_THREAD") < waited < connection.sent.index("STOP SLAVE")
-
-    def test_attaching_gives_up_on_what_is_not_applied_in_time(self) -> None:
-        stopped = [{**STATUS_10["io_error"][0], "Gtid_IO_Pos": "0-1-9"}]
-        connection = Script(
-            {
-                "gtid_binlog_pos": positions("0-1-7", "0-1-7"),
-                "SHOW SLAVE": stopped,
-                "MASTER_GTID_WAIT": [{"x": -1}],
-            }
-        )
-        with pytest.raises(DatabaseError, match="received up to 0-1-9, applied up to 0-1-7: still at work"):
-            Server().attach(connection, "198.51.100.12", limit=3.0)
-        assert sum("MASTER_GTID_WAIT" in each for each in connection.sent) == 3
+    def test_attaching_never_discards_what_nothing_applies(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("0-1-7", "0-1-7"), "SHOW SLAVE": STATUS_10["sql_error"]})
+        with pytest.raises(DatabaseError, match="received up to 0-1-8, applied up to 0-1-7: Error 'Duplicate entry"):
+            Server().attach(connection, "198.51.100.12")
         assert "STOP SLAVE" not in connection.sent
+
+    def test_it_does_when_told_that_the_primary_has_it(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("0-1-7", "0-1-7"), "SHOW SLAVE": STATUS_10["sql_error"]})
+        Server().attach(connection, "198.51.100.12", keep_received=False)
+        assert connection.sent[-1] == "START SLAVE"
 
 
 class TestObserve:
@@ -460,17 +437,18 @@ class TestRoles:
 
     def test_a_former_primary_starts_from_what_it_wrote(self) -> None:
         connection = self.attach("0-1-9", "0-2-5")
-        first = connection.sent.index("STOP SLAVE")
-        kinds = [" ".join(statement.split()[:3]) for statement in connection.sent[first:]]
+        kinds = [" ".join(statement.split()[:3]) for statement in connection.sent]
         assert kinds == [
-            "STOP SLAVE",
+            "STOP SLAVE IO_THREAD",
             "SET GLOBAL rpl_semi_sync_master_enabled=0,",
+            "SHOW SLAVE STATUS",
+            "STOP SLAVE",
             "SELECT @@gtid_binlog_pos AS",
             "SET GLOBAL gtid_slave_pos=%s",
             "CHANGE MASTER TO",
             "START SLAVE",
         ]
-        assert connection.arguments[first + 3] == ("0-1-9",)
+        assert connection.arguments[5] == ("0-1-9",)
 
     def test_a_replica_keeps_its_position(self) -> None:
         assert not any("gtid_slave_pos=%s" in statement for statement in self.attach("0-2-5", "0-2-5").sent)

@@ -217,6 +217,7 @@ def host(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pre
 def status(**fields: Any) -> Rows:
     """A row of ``SHOW SLAVE STATUS`` as after a start."""
     row = {
+        "Master_Host": "0.0.0.12",
         "Slave_IO_Running": "No",
         "Slave_SQL_Running": "No",
         "Gtid_IO_Pos": "",
@@ -319,7 +320,7 @@ class TestRelayLog:
         host(version, replica)
         with pytest.raises(DatabaseError, match="received up to 0-11-13,5-11-2, applied up to 0-11-7"):
             MariaDB(config).attach(replica, "0.0.0.12")
-        assert replica.acts() == ["STOP SLAVE IO_THREAD"]
+        assert not {"STOP SLAVE", "START SLAVE"} & set(replica.sent)
 
 
 @BOTH

@@ -36,7 +36,7 @@ from failover_agent.gtid import Gtid
 from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB
-from failover_agent.model import Policy, Stored, Sync
+from failover_agent.model import Policy, Stored, Sync, Term
 from failover_agent.peer import Peer, PeerError
 
 from .sim_etcd import Etcd
@@ -47,9 +47,14 @@ P = ParamSpec("P")
 
 STEP_SECONDS = 0.05
 GUARD_SECONDS = 0.1
+FAILSAFE_SECONDS = 0.25
 AGENT_RESTART_SECONDS = 1.0
 VIP = "198.51.100.10"
 ETCD = "etcd"
+#: The world begins in 2026.
+EPOCH = 1.79e9
+#: Calls of other agents that wait for the loop of the one that is called.
+BEHIND_ACT = {"/prepare", "/cancel", "/promote", "/stop_receiving", "/acknowledge", "/step_down"}
 _NO_PKI = Pki("", "", "")
 
 
@@ -178,6 +183,10 @@ class SimHost(Host):
         """CLOCK_BOOTTIME of this machine; every machine counts from another zero."""
         return self._world.now + self._machine.clock_offset
 
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return EPOCH + self._world.now
+
     def database_state(self) -> str:
         """ActiveState of mariadb.service."""
         server = self._machine.server
@@ -211,6 +220,15 @@ class SimHost(Host):
     def lift_fence(self) -> None:
         """Open the port."""
         self._do("lift_fence", lambda: setattr(self._machine, "fenced", False))
+
+    @property
+    def shut_out(self) -> frozenset[str]:
+        """The addresses that may not replicate from here."""
+        return self._machine.shut_out
+
+    def set_shut_out(self, addresses: frozenset[str]) -> None:
+        """The firewall lets nothing through from them."""
+        self._do("set_shut_out", lambda: setattr(self._machine, "shut_out", addresses))
 
     @property
     def gate_open(self) -> bool:
@@ -271,7 +289,7 @@ class SimPeer(Peer):
         if not world.reachable(self._machine.name, self.host) or target.agent is None or target.frozen:
             world.pass_time(1.0)
             raise PeerError(f"{self.host} {path}: timed out")
-        if target.acting and path in {"/prepare", "/cancel", "/promote"}:
+        if target.acting and path in BEHIND_ACT:
             raise PeerError(f"{self.host} {path}: timed out behind another act")
         try:
             request = None if body is None else json.loads(json.dumps(body))
@@ -290,6 +308,47 @@ class SimPeer(Peer):
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class SimRejoin:
+    """Logs of the server of one machine."""
+
+    def __init__(self, world: World, machine: Machine) -> None:
+        self._world = world
+        self._machine = machine
+
+    def relay_pending(self) -> bool:
+        """Whether the relay log holds transactions that are not applied."""
+        return bool(self._machine.server.relay)
+
+    def salvage(self, connection: Connection) -> str:
+        """Apply them."""
+        del connection
+        return self._world.operation(self._machine, "salvage", self._machine.server.salvage, DatabaseError)
+
+    def fork(self, history: Sequence[Term], present: str) -> str:
+        """The last transaction that the primary has, too."""
+        del present
+        mine = self._machine.server.binlog
+        theirs = self._world.machines[history[-1].primary].server.binlog
+        common = [entry for entry, other in zip(mine, theirs, strict=False) if entry == other]
+        return str(common[-1]) if common else ""
+
+    def save_divergent(self, fork: str) -> tuple[str, int] | None:
+        """How many transactions lie beyond the fork."""
+        binlog = self._machine.server.binlog
+        kept = next((number for number, entry in enumerate(binlog, 1) if str(entry) == fork), 0)
+        return (fork, kept) if len(binlog) > kept else None
+
+    def saved(self) -> tuple[Any, ...]:
+        """Nothing is kept here."""
+        return ()
+
+    def flashback(self, connection: Connection, saved: tuple[str, int]) -> None:
+        """Undo what lies beyond the fork."""
+        del connection
+        server = self._machine.server
+        self._world.operation(self._machine, "flashback", lambda: server.forget_after(*saved), DatabaseError)
 
 
 class Shuffled(Executor):
@@ -361,6 +420,7 @@ class Machine:
     agent: Agent | None = None
     frozen: bool = False
     fenced: bool = False
+    shut_out: frozenset[str] = frozenset()
     gate: bool = False
     followers: bool = False
     keepalived: bool = True
@@ -369,9 +429,11 @@ class Machine:
     at_work_since: float = 0.0
     acting: bool = False
     renewing: bool = False
+    asking: bool = False
     next_tick: float = 0.0
     next_renewal: float = 0.0
     next_guard: float = 0.0
+    next_failsafe: float = 0.0
     agent_starts_at: float | None = None
     reset_addresses: list[str] = field(default_factory=list)
 
@@ -469,12 +531,27 @@ class World:
         def connect(target: str) -> Peer:
             return SimPeer(self, machine, target)
 
-        machine.agent = Agent(machine.config, store, SimDatabase(self, machine), simulated, lease, connect)
+        machine.agent = Agent(
+            machine.config,
+            store,
+            SimDatabase(self, machine),
+            simulated,
+            lease,
+            connect,
+            SimRejoin(self, machine),
+            self.together,
+            lambda job: job(),
+        )
         machine.agent_starts_at = None
-        machine.frozen = machine.acting = machine.renewing = False
+        machine.frozen = machine.acting = machine.renewing = machine.asking = False
         machine.at_work_since = self.now
         # The lease thread starts a moment before the guard and the loop.
         machine.next_renewal, machine.next_guard, machine.next_tick = self.now, self.now + GUARD_SECONDS, self.now + 0.1
+
+    def together(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Several jobs of one agent at once: one after the other, in any order."""
+        for job in self.random.sample(jobs, len(jobs)):
+            job()
 
     def servers(self) -> list[Server]:
         """All servers."""
@@ -539,6 +616,7 @@ class World:
         machine.server.kill()
         machine.agent, machine.agent_starts_at = None, None
         machine.fenced = machine.gate = machine.followers = machine.frozen = False
+        machine.shut_out = frozenset()
         for path in Path(machine.config.runtime_directory).iterdir():
             path.unlink()
 
@@ -633,6 +711,13 @@ class World:
         if machine.agent is agent and machine.alive and self.now >= machine.next_guard:
             machine.next_guard = self.now + GUARD_SECONDS
             agent.guard()
+        if machine.agent is agent and machine.alive and not machine.asking and self.now >= machine.next_failsafe:
+            machine.next_failsafe = self.now + FAILSAFE_SECONDS
+            machine.asking = True
+            try:
+                agent.failsafe()
+            finally:
+                machine.asking = False
         if machine.agent is not agent or not machine.alive or machine.acting:
             return
         if self.now >= machine.next_tick or agent.wake.is_set():
@@ -642,7 +727,7 @@ class World:
                 agent.tick()
             finally:
                 machine.acting = False
-            machine.next_tick = self.now + self.policy.tick_interval
+            machine.next_tick = self.now + agent.pace()
 
     # ---- operations and what must hold after each
 
@@ -728,7 +813,7 @@ class World:
         if agent is None or not machine.alive or self.now - machine.at_work_since < 3 * GUARD_SECONDS:
             return
         late = machine.config.policy.fence_margin - 3 * GUARD_SECONDS
-        if agent.host.now() > agent.lease.valid_until - late:
+        if agent.host.now() > agent.lease.leads_until - late:
             raise BrokenInvariantError(f"{machine.name} is writable, and its lease is about to end")
 
     # ---- the end
@@ -753,7 +838,7 @@ class World:
         checks = {
             "leader": (leader.holder, leader.term) == (term.primary, term.term),
             "writable": [m.name for m in self.machines.values() if m.server.writable] == [term.primary],
-            "fences": not any(m.fenced for m in self.machines.values()),
+            "fences": not any(m.fenced or m.shut_out for m in self.machines.values()),
             "gates": [m.name for m in self.machines.values() if m.gate] == [term.primary],
             "followers": [m.name for m in self.machines.values() if m.followers] == [term.primary],
             "address": self.vip_holder == term.primary,
