@@ -52,8 +52,10 @@ if [ -e "$DISK/data.img" ]; then
     tries=$((tries - 1))
     sleep 0.1
   done
-  mkdir -p "$DISK/root/var/lib/mysql"
-  mount -o loop "$DISK/data.img" "$DISK/root/var/lib/mysql"
+  mount -o loop "$DISK/data.img" "$DISK/data"
+  mkdir -p "$DISK/data/upper" "$DISK/data/work"
+  mount -t overlay overlay \
+    -o "lowerdir=$TREE/var/lib,upperdir=$DISK/data/upper,workdir=$DISK/data/work" "$DISK/root/var/lib"
 fi
 boot="/sys/fs/cgroup/$GROUP_NAME/boot"
 while true; do
@@ -129,6 +131,7 @@ def prepare(host: Host, *, public_key: str, resolver: str) -> None:
     (upper / "etc/ssh").mkdir()
     make_key(upper / "etc/ssh/ssh_host_ed25519_key", f"root@{host.name}")
     if host.data_megabytes:
+        (host.folder / "data").mkdir()
         make_disk(host.folder / "data.img", host.data_megabytes)
     write_file(host.folder / _PREPARED, "")
 
@@ -138,9 +141,8 @@ def make_disk(path: Path, megabytes: int) -> None:
     path.unlink(missing_ok=True)
     with path.open("wb") as file:
         file.truncate(megabytes * 2**20)
-    # No reserve for root, so that full means the same to everybody; and no lost+found, which looks like a schema.
+    # No reserve for root, so that full means the same to everybody.
     run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", str(path)])
-    run(["debugfs", "-w", "-R", "rmdir lost+found", str(path)])
 
 
 def forget(folder: Path) -> None:

@@ -17,7 +17,6 @@ from failoverctl.lab.process import run
 
 # program -> Debian package
 PROGRAMS: Mapping[str, str] = {
-    "debugfs": "e2fsprogs",
     "ip": "iproute2",
     "losetup": "mount",
     "mkfs.ext4": "e2fsprogs",

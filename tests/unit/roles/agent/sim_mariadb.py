@@ -248,7 +248,7 @@ class Server:
     def _binlog_pos(self, _session: int) -> Rows:
         return [{"@@gtid_binlog_pos": self._positions(0)[0]["binlog"]}]
 
-    @_statement(r"SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
+    @_statement(r"SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'")
     def _clients(self, _session: int) -> Rows:
         count = sum(replica.confirms for replica in self.attached()) if self.semi_sync_primary else 0
         return [{"Variable_name": "Rpl_semi_sync_master_clients", "Value": str(count)}]
