@@ -87,7 +87,7 @@ def show(ctx: click.Context, run: str | None, last: bool, as_json: bool) -> None
             out(line)
     elif folder.verdict() == "died":
         talk("The process of this run was killed. What it had begun on a host may have gone on.")
-        talk(f"Next: {app.command('status')}")
+        talk(f"Next: {app.command('resume ' + folder.run_id)}")
     talk(f"Run:  {folder.path}")
     if folder.report_path.exists():
         talk(f"Report: {folder.report_path}")

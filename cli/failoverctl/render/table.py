@@ -61,6 +61,8 @@ def estate(
     title.append(f" · term {health.term if health.term is not None else '?'}")
     title.append(f" · {at:%H:%M:%SZ} · ")
     title.append(health.verdict, style=_STYLES.get(health.verdict, "red"))
+    if health.automation.state in ("paused", "held"):
+        title.append(" · automation ").append(health.automation.state, style="yellow")
     rows = [_host_row(described, health, host) for host in described.hosts]
     head = ["HOST", "ROLE", "VIP", "DB", "LAG", "SYNC", "TERM"]
     if any(host.site for host in described.hosts):
@@ -73,6 +75,8 @@ def estate(
     for trouble in health.troubles:
         line = Text(" ! ", style="yellow").append(trouble.message, style="")
         parts.append(to_text(line, colour=colour, width=width))
+    for remark in health.remarks:
+        parts.append(to_text(Text(" i ", style="cyan").append(remark.message, style=""), colour=colour, width=width))
     if health.lock:
         parts.append(f" Locked: {lock_line(health.lock, at)}")
     parts += [f" Next: {command}" for command in following]
