@@ -240,7 +240,7 @@ def explain(result: Mapping[str, Any], directory: Path) -> None:
             f"{command} refused: {head}",
             why=_why_refused(result),
             fix="\n".join(dict.fromkeys(fixes)),
-            docs=_GATES.get(runbook, "docs/howto/setup.md"),
+            docs=GATES.get(runbook, "docs/howto/setup.md"),
             exit_code=code,
         )
     elif verdict == "locked":
@@ -262,7 +262,7 @@ def explain(result: Mapping[str, Any], directory: Path) -> None:
 
 
 #: The page on which the gates of a runbook are.
-_GATES = {
+GATES = {
     "switchover": "docs/howto/switchover.md#gates",
     "failover": "docs/howto/failover.md#gates",
     "rejoin": "docs/howto/failover.md#rejoin",
