@@ -76,10 +76,10 @@ pause:
   type: dict
   sample: {by: anna@controller, reason: kernel update, until: "2026-11-23T03:45:00.000Z"}
 acknowledged:
-  description: Whether failovers that held automation back were acknowledged.
-  returned: with O(state=active)
-  type: bool
-  sample: false
+  description: Who acknowledged the failovers until when.
+  returned: when automation was resumed
+  type: dict
+  sample: {by: anna@controller, at: "2026-11-23T03:15:00.000Z"}
 """
 
 import typing as t
@@ -147,9 +147,10 @@ def apply(module: AnsibleModule) -> dict[str, t.Any]:
     result: dict[str, t.Any] = {"changed": due, "pause": pause, "why": why}
     if due and not module.check_mode:
         answer = _agent.call(want["socket"], request)
-        result |= {"changed": bool(answer["changed"]), "pause": answer.get("pause")}
+        result["pause"] = answer.get("pause")
         if want["state"] == "active":
-            result["acknowledged"] = bool(answer.get("acknowledged"))
+            # What the agent calls a change is the end of a pause; acknowledging is one too.
+            result["acknowledged"] = answer.get("acknowledged")
         result["diff"] = {"before": shown(pause), "after": shown(answer.get("pause"))}
     elif due:
         after = f"automation: {want['state']}\n"

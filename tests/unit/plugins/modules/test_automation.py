@@ -24,7 +24,7 @@ def agent(tmp_path: Path) -> Iterator[FakeAgent]:
     with FakeAgent(tmp_path) as made:
         made.status(estate(at=AT, pause=None, automation=ACTIVE))
         made.say("pause", {"ok": True, "changed": True, "pause": PAUSE})
-        made.say("resume", {"ok": True, "changed": True, "acknowledged": True})
+        made.say("resume", {"ok": True, "changed": False, "acknowledged": {"by": "anna@desk", "at": AT}})
         yield made
 
 
@@ -80,7 +80,7 @@ def test_resume(run: Run, agent: FakeAgent, pause: Any, automation: Any, changed
     assert result["changed"] is changed
     assert agent.commands() == (["resume"] if changed and not check else [])
     if changed and not check:
-        assert result["acknowledged"] is True
+        assert result["acknowledged"] == {"by": "anna@desk", "at": AT}
         assert agent.asked[-1] == {"command": "resume", "by": "anna@desk"}
 
 
