@@ -72,6 +72,8 @@ def resume(runbook: str, parameters: Mapping[str, Any], entry: Facts, health: He
         host = str(parameters.get("rejoin_host") or "")
         if follows(host, health):
             return Choice("nothing", f"{host} follows the primary and is in the sync set")
+        if busy(host, health):
+            return Choice("wait", f"{host} is being copied anew")
         return _because(again, f"{host} does not follow the primary yet")
     if runbook == "pause":
         if health.automation.state == "paused":
@@ -155,6 +157,12 @@ def follows(host: str, health: Health) -> bool:
     runs = isinstance(database, dict) and database.get("io_running") is True and database.get("sql_running") is True
     waited_for = isinstance(sync, dict) and host in (sync.get("members") or ()) and sync.get("mode") == "strict"
     return report.status.get("role") == "replica" and runs and waited_for
+
+
+def busy(host: str, health: Health) -> bool:
+    """Return whether the agent of a host is giving it a new copy of the data."""
+    report = health.report(host)
+    return report is not None and report.status is not None and report.status.get("role") == "unseeded"
 
 
 def last_entry(state: RunState) -> str:

@@ -130,7 +130,9 @@ class TestFailover:
 def test_rejoin(agents: dict[str, Any]) -> None:
     parameters = {"rejoin_host": "www1"}
     assert resumption.resume("rejoin", parameters, ENTRY, health(agents)).kind == "nothing"
-    agents["www1"]["database"]["io_running"] = False
+    agents["www1"]["role"] = "unseeded"
+    assert resumption.resume("rejoin", parameters, ENTRY, health(agents)).kind == "wait"
+    agents["www1"].update(role="replica", database={**agents["www1"]["database"], "io_running": False})
     assert resumption.resume("rejoin", parameters, ENTRY, health(agents)).kind == "run"
     assert resumption.rollback("rejoin", parameters, ENTRY, health(agents)).kind == "nothing"
 

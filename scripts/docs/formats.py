@@ -270,6 +270,7 @@ RUNS = {
     "runs[].estate": "name of the estate",
     "runs[].started_at": "when it began",
     "runs[].verdict": "verdict, or `running`, or `died`",
+    "runs[].closed": "`resumed` or `rolled back` later; else null",
     "runs[].seconds": "how long it took; null without a result",
     "runs[].paused_seconds": "how long writes were paused; null without a measurement",
     "runs[].path": "its folder",
@@ -485,6 +486,7 @@ def _runs() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         run = runs.create(Path(folder) / "runs", "switchover", {"estate": "shop"})
         runs.write_json(run.path / "result.json", {"seconds": 1.5, "probe": {"writes": {"paused_seconds": 0.1}}})
+        run.close("resumed", None)
         return _print(["runs", "list", "--json"], Path(folder))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from failoverctl.config import Settings
     from failoverctl.estate import Estate
     from failoverctl.health import Health
+    from failoverctl.journal import RunState
     from failoverctl.resumption import Choice
     from failoverctl.runs import RunFolder
     from failoverctl.world import Difference
@@ -36,7 +38,10 @@ PAGE = "docs/howto/trouble.md#a-run-was-interrupted"
 #: How a run ended of which something may be left to do.
 OPEN = ("died", "interrupted", "failed", "unreachable")
 
-#: How long to wait for a primary: what a run had begun on a host goes on there for some seconds.
+#: How long what a run has begun may go on in an agent after the run died: to be judged it has to have ended.
+LINGER_SECONDS = {"failover": 20.0, "switchover": 8.0}
+
+#: How long to wait for a primary, and for a host that is being copied anew.
 SETTLE_SECONDS = 20.0
 
 
@@ -115,6 +120,7 @@ def _work(
         require_answer(yes, verb)
     tell(f"Run {folder.run_id} of {folder.request().get('owner') or '?'}: {folder.verdict()}.")
     tell(f"Last entry: {resumption.last_entry(state)}.")
+    _let_end(folder.runbook, state)
     decide: Callable[..., Choice] = getattr(resumption, verb)
     health, choice = _settled(settings, estate, lambda now: decide(folder.runbook, parameters, state.facts_before, now))
     show_state(app, estate, health)
@@ -307,6 +313,17 @@ def _ended(folder: RunFolder) -> str:
     if verdict not in OPEN:
         return f"it ended with the verdict {verdict}"
     return ""
+
+
+def _let_end(runbook: str, state: RunState) -> None:
+    """Wait until what the run has begun in an agent has ended there, one way or the other."""
+    if not state.acted or state.begun is None:
+        return
+    age = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(state.begun.at)).total_seconds())
+    left = LINGER_SECONDS.get(runbook, 0.0) - age
+    if left > 0:
+        tell(f"It was begun {age:.0f} s ago: waiting {left:.0f} s, until the agents have certainly ended it.")
+        time.sleep(left)
 
 
 def _settled(settings: Settings, estate: Estate, decide: Callable[[Health], Choice]) -> tuple[Health, Choice]:

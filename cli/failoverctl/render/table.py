@@ -158,14 +158,12 @@ def runs(rows: Sequence[Mapping[str, Any]], *, colour: bool, width: int) -> str:
 
     The estate is named when there is more than one.
     """
-    from rich.text import Text
-
     head = ["RUN", "STARTED", "VERDICT", "TOOK", "PAUSED"]
     body: list[list[str | Text]] = [
         [
             str(row["run_id"]),
             str(row["started"]),
-            Text(str(row["verdict"]), style=_STYLES.get(str(row["verdict"]), "red")),
+            _verdict(row),
             duration(row["seconds"]) if isinstance(row["seconds"], int | float) else NOTHING,
             short(row["paused_seconds"]) if row["paused_seconds"] is not None else NOTHING,
         ]
@@ -176,6 +174,14 @@ def runs(rows: Sequence[Mapping[str, Any]], *, colour: bool, width: int) -> str:
         for line, row in zip(body, rows, strict=True):
             line.insert(1, str(row["estate"] or NOTHING))
     return columns(head, body, colour=colour, width=width)
+
+
+def _verdict(row: Mapping[str, Any]) -> Text:
+    from rich.text import Text
+
+    word = str(row["verdict"])
+    text = Text(word, style=_STYLES.get(word, "red"))
+    return text.append(f", {row['closed']}", style="green") if row.get("closed") else text
 
 
 def plan(found: Plan, *, colour: bool, width: int) -> str:

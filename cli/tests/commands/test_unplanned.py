@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def promoted(**more: Any) -> list[Event]:
 
 
 @pytest.fixture(autouse=True)
-def _the_agents_answer(agents: dict[str, Any]) -> None:
-    """No host is asked for real."""
+def _the_agents_answer(agents: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No host is asked for real, and nothing lingers in an agent."""
     assert agents
+    monkeypatch.setattr(resume_command, "LINGER_SECONDS", {})
 
 
 @pytest.fixture
@@ -385,6 +387,15 @@ def test_without_a_primary_one_waits_for_a_while(
     answer = operator.types("resume", "-y")
     assert answer.code == ExitCode.FAILED
     assert "is left as it is: no host is primary." in answer.err
+
+
+def test_what_was_begun_just_now_is_let_end(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(resume_command, "LINGER_SECONDS", {"switchover": 8.0})
+    monkeypatch.setattr(time, "sleep", slept.append)
+    died(operator, "switchover", parameters={"switchover_to": "www2"})
+    assert operator.types("resume", "-y").code == 0
+    assert 7.0 < slept[0] <= 8.0
 
 
 def test_nothing_can_be_said_without_an_agent(operator: Operator, agents: dict[str, Any]) -> None:
