@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from failoverctl.estate import Estate
     from failoverctl.health import Health
     from failoverctl.journal import RunState
+    from failoverctl.runs import RunFolder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,12 +129,17 @@ def ask_name(question: str, name: str, given: str) -> None:
         )
 
 
-def mention_unfinished(settings: Settings, estate: Estate) -> None:
-    """Say that the last run of this estate was cut short, where, and what that means."""
+def unfinished_run(settings: Settings, estate: Estate) -> RunFolder | None:
+    """Return the last run of this estate if it was cut short and nobody has seen to it since."""
     from failoverctl import runs
     from failoverctl.paths import runs_directory
 
-    run = runs.unfinished(runs_directory(settings.state_directory.value), estate.name)
+    return runs.unfinished(runs_directory(settings.state_directory.value), estate.name)
+
+
+def mention_unfinished(settings: Settings, estate: Estate) -> None:
+    """Say that the last run of this estate was cut short, where, and what that means."""
+    run = unfinished_run(settings, estate)
     if run is None:
         return
     phases = run.state().phases

@@ -317,7 +317,7 @@ def _ended(folder: RunFolder) -> str:
 
 def _let_end(runbook: str, state: RunState) -> None:
     """Wait until what the run has begun in an agent has ended there, one way or the other."""
-    if not state.acted or state.begun is None:
+    if state.begun is None or not state.begun.play.startswith("Act"):
         return
     age = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(state.begun.at)).total_seconds())
     left = LINGER_SECONDS.get(runbook, 0.0) - age
