@@ -15,8 +15,8 @@ author:
 description:
   - While automation is paused no replica is elected, no primary steps down, no stopped database is started and no host
     is copied anew. A primary that loses its lease is fenced all the same.
-  - A pause ends by itself. V(active) ends it at once, and acknowledges earlier failovers, so that they no longer hold
-    the next one back.
+  - A pause ends by itself. V(active) ends it at once, and acknowledges earlier failovers, so that they no longer count
+    against the next one.
   - It may run on any database host whose agent answers. It takes no lock, since a person must be able to pause an
     estate while a runbook is at work.
 options:
@@ -113,6 +113,8 @@ def decide_active(estate: dict[str, t.Any]) -> tuple[bool, str]:
         return True, "automation is paused"
     if automation.get("state") == "held":
         return True, f"automation is held back: {automation.get('why')}"
+    if automation.get("failovers_last_hour"):
+        return True, f"{automation['failovers_last_hour']} failovers count against the next one"
     return False, "automation is active already"
 
 

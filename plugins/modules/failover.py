@@ -40,9 +40,9 @@ options:
     elements: str
     default: []
   timeout_seconds:
-    description: Seconds to wait for the agent's answer.
+    description: Seconds to wait for the agent's answer. A replica that has much to apply takes minutes.
     type: float
-    default: 120
+    default: 420
   socket:
     description: The agent's command socket.
     type: path
@@ -183,7 +183,7 @@ def main() -> None:
             "run_id": {"type": "str", "required": True},
             "accept_data_loss": {"type": "bool", "default": False},
             "confirm_fenced": {"type": "list", "elements": "str", "default": []},
-            "timeout_seconds": {"type": "float", "default": 120.0},
+            "timeout_seconds": {"type": "float", "default": 420.0},
             **_agent.ARGUMENT_SPEC,
         },
         supports_check_mode=True,

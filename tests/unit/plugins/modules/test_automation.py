@@ -72,7 +72,13 @@ def test_the_same_pause_changes_nothing(
 
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize(
-    ("pause", "automation", "changed"), [(None, ACTIVE, False), (PAUSE, ACTIVE, True), (None, HELD, True)]
+    ("pause", "automation", "changed"),
+    [
+        (None, ACTIVE, False),
+        (PAUSE, ACTIVE, True),
+        (None, HELD, True),
+        (None, {**ACTIVE, "failovers_last_hour": 1}, True),
+    ],
 )
 def test_resume(run: Run, agent: FakeAgent, pause: Any, automation: Any, changed: bool, check: bool) -> None:
     agent.status(estate(at=AT, pause=pause, automation=automation))
