@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from failoverctl import config, doctor, health, journal, runbooks, runs, transcript
+from failoverctl import config, doctor, health, journal, runbooks, runs, transcript, world
+from failoverctl.commands.resume import resume_document
 from failoverctl.commands.root import cli
 from failoverctl.conduct import Order, request_document, result_document
+from failoverctl.errors import ExitCode
 from failoverctl.estate import Estate
 from failoverctl.probe import model
 from failoverctl.probe.checker import ProbeResult
@@ -29,6 +31,7 @@ FILES = {
     "probe/": "what the prober recorded, if it measured",
     "result.json": "what came of it; without it the run goes on or died",
     "report.html": "the same for people, in one file without anything from outside",
+    "closed.json": "`how` and `by` which run a run that was cut short was finished or undone later",
 }
 
 REQUEST = {
@@ -40,10 +43,12 @@ REQUEST = {
     "parameters": "its extra variables",
     "estate": "name of the estate",
     "inventory": "paths of the inventory",
+    "inventory_sha256": "digest of its files, encrypted ones as they are; null when it is no file",
     "check": "whether it only checks",
     "diff": "whether it shows changes",
     "measured": "whether the prober runs",
     "owner": "`user@host`",
+    "resumes": "the run that this one finishes or undoes; else null",
     "phases": "`phase` and `title` of all plays",
     "command": "the command line",
 }
@@ -76,6 +81,10 @@ RESULT = {
     "lock": "who held the lock instead: `owner`, `run_id`, `runbook`, `acquired_at`, `age_seconds`; else null",
     "probe": "what clients saw, see below; null without a measurement",
     "switchover": "what the module [switchover](modules.md#switchover) returned; else null",
+    **{
+        module: f"what the module [{module}](modules.md#{module}) returned, and `host`, where it ran; else null"
+        for module in ("failover", "rejoin", "automation")
+    },
     "next": "commands worth typing, the best first",
 }
 
@@ -189,6 +198,16 @@ STATUS = {
     "problems[].code": "name of the kind of problem",
     "problems[].host": "the host; null for the estate as a whole",
     "problems[].message": "what is wrong",
+    "problems[].fix": "what to do; null when nothing more is known",
+    "remarks": "what is worth knowing and makes nothing worse",
+    "remarks[].code": "name of the kind of remark",
+    "remarks[].host": "the host",
+    "remarks[].message": "what it is",
+    "remarks[].fix": "what to do",
+    "automation": "whether the estate acts by itself",
+    "automation.state": "`active`, `paused`, `held` after many failovers, or `unknown`",
+    "automation.why": "why it is not active; else null",
+    "automation.pause": "`by`, `reason`, `at`, `until`; null without a pause",
     "lock": "the lock of the estate; null when nobody holds it",
     "hosts": "all hosts of the inventory, in its order",
     "hosts[].host": "name of the host",
@@ -251,9 +270,27 @@ RUNS = {
     "runs[].estate": "name of the estate",
     "runs[].started_at": "when it began",
     "runs[].verdict": "verdict, or `running`, or `died`",
+    "runs[].closed": "`resumed` or `rolled back` later; else null",
     "runs[].seconds": "how long it took; null without a result",
     "runs[].paused_seconds": "how long writes were paused; null without a measurement",
     "runs[].path": "its folder",
+}
+
+RESUME = {
+    "schema": "version of this format",
+    "verb": "`resume` or `rollback`",
+    "run_id": "the run that was cut short; null without one",
+    "runbook": "its runbook",
+    "choice": "`nothing` is left to do, `run` something, `wait`, or `by_hand`: a person decides",
+    "why": "the reason",
+    "exit_code": "exit status of the command",
+    "differences": "what is not as the journal has it last",
+    "differences[].host": "where",
+    "differences[].what": "what",
+    "differences[].before": "as the journal has it",
+    "differences[].now": "as it is",
+    "lock_released": "whether the lock of the dead run was given back",
+    "result": "[result.json](#resultjson) of what was run; else null",
 }
 
 DOCTOR = {
@@ -367,11 +404,12 @@ def _run_files() -> Iterator[str]:
         rows = ((name, kind) for name, kind, _ in field_rows(kind))
         yield table(("field", "type"), (row for row in rows if row[0] not in ("`at`", "`t`")))
     yield "## result.json"
-    yield "What `failoverctl runs show --json` prints, and `setup` and `switchover` with `--json`."
+    yield "What `failoverctl runs show --json` prints, and every runbook with `--json`."
     state = replace(example(journal.RunState), request={"estate": "shop"})
     verdict = transcript.Verdict("ok", transcript.EXIT_CODES["ok"], "text")
     document = result_document(state, verdict, {}, ["text"])
-    yield described(_leave(document, "switchover", "lock", "refusals", "problems"), RESULT, "result.json")
+    answers = ("switchover", "failover", "rejoin", "automation")
+    yield described(_leave(document, *answers, "lock", "refusals", "problems"), RESULT, "result.json")
     found = example(ProbeResult).as_dict()
     yield "### probe"
     yield described(_leave(found, "writes", "http", "nodes"), PROBE, "result.json, probe")
@@ -402,11 +440,17 @@ def _printed() -> Iterator[str]:
     estate, judged = example(Estate), replace(example(health.Health), verdict="healthy")
     document = health.as_dict(estate, judged, "text", ["text"])
     document["hosts"][0]["status"] = {}
+    document["automation"] = _leave(document["automation"], "pause")
+    document["problems"] = document["remarks"] = [{**document["problems"][0], "fix": "text"}]
     yield described(_leave(document, "lock"), STATUS, "status --json")
     yield "## check --json"
     yield described(_check(), CHECK, "check --json")
     yield "## --plan --json"
     yield described(_plan(), PLAN, "--plan --json")
+    yield "## resume --json, rollback --json"
+    found = [example(world.Difference).as_dict()]
+    resumed = resume_document("resume", "text", "text", "run", "text", ExitCode.OK, found, True, {})
+    yield described(resumed, RESUME, "resume --json")
     yield "## runs list --json"
     yield described(_runs(), RUNS, "runs list --json")
     yield "## doctor --json"
@@ -435,13 +479,14 @@ def _request() -> dict[str, Any]:
         settings = config.load(config.Flags(inventory=("www1,",)), cwd=Path(folder), environ={})
         order = Order(runbook=runbooks.CATALOGUE["switchover"], settings=settings, estate=example(Estate))
         run = runs.create(Path(folder), "switchover", request_document(order, measured=True))
-        return dict(run.request())
+        return {**run.request(), "inventory_sha256": "text", "resumes": "text"}
 
 
 def _runs() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         run = runs.create(Path(folder) / "runs", "switchover", {"estate": "shop"})
         runs.write_json(run.path / "result.json", {"seconds": 1.5, "probe": {"writes": {"paused_seconds": 0.1}}})
+        run.close("resumed", None)
         return _print(["runs", "list", "--json"], Path(folder))
 
 
