@@ -418,6 +418,7 @@ class _Drill:
         try:
             with self._phase(HEAL) as phase:
                 phase.failed = not self._heal_all()
+                self._acknowledge()
             healed = self._edges.clock()
             with self._phase(WHOLE) as phase:
                 phase.failed = not self._settle(healed)
@@ -427,6 +428,12 @@ class _Drill:
             self._roll_back()
             with self._phase(AGAIN) as phase:
                 phase.failed = not self._look_again()
+
+    def _acknowledge(self) -> None:
+        """What the drill made the estate do must not keep it from failing over in earnest (anti-flap)."""
+        grown = (self._world().term or 0) > (self._told.began_term or 0)
+        if self._made and grown and not self._edges.acknowledge(self._folder.run_id):
+            self._write(Note(text="the failovers of this drill could not be acknowledged: they count against the next"))
 
     def _settle(self, healed: float) -> bool:
         """Wait until the steady state holds by a look that began after the healing."""

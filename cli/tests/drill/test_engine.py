@@ -222,6 +222,7 @@ class Stage:
             ask=lambda: stage.reports,
             lock=lock,
             unlock=unlock,
+            acknowledge=lambda _: stage.log.append("acknowledge") is None,
             probe=Probe,
             load=lambda _: stage.recording(),
             sampler=lambda _targets, _path: Recording("sampler"),
@@ -345,6 +346,7 @@ def test_a_whole_drill(stage: Stage) -> None:
         "sampler start",
         "inject power_off www1",
         "revert power_off",
+        "acknowledge",
         "probe stop",
         "sampler stop",
         "targets closed",
@@ -511,8 +513,9 @@ def test_a_bug_undoes_everything_too(stage: Stage) -> None:
     scenario = replace(SCENARIO, method=(*SCENARIO.method, WaitStep(50.0)), rollbacks=(CommandStep(("switchover",)),))
     with pytest.raises(ZeroDivisionError):
         run(stage, scenario)
-    assert stage.log[-6:] == [
+    assert stage.log[-7:] == [
         "revert power_off",
+        "acknowledge",
         "probe stop",
         "command switchover",
         "sampler stop",
