@@ -15,6 +15,7 @@ from failoverctl import config, doctor, health, journal, runbooks, runs, transcr
 from failoverctl.commands.resume import resume_document
 from failoverctl.commands.root import cli
 from failoverctl.conduct import Order, request_document, result_document
+from failoverctl.drill import history, phases, result, scenario, verdict
 from failoverctl.errors import ExitCode
 from failoverctl.estate import Estate
 from failoverctl.probe import model
@@ -85,7 +86,105 @@ RESULT = {
         module: f"what the module [{module}](modules.md#{module}) returned, and `host`, where it ran; else null"
         for module in ("failover", "rejoin", "automation")
     },
+    "drill": "what was drilled, see [below](#drill); else null",
     "next": "commands worth typing, the best first",
+}
+
+DRILL = {
+    "scenario": "its id",
+    "title": "its title",
+    "description": "its description",
+    "risks": "what it is a drill for",
+    "environment": "`failover_environment` of the estate",
+    "approval": "who approved it for production; null where nobody had to",
+    "number": "which run",
+    "of": "of how many that were asked for",
+    "began": "the estate before",
+    "began.primary": "who was primary",
+    "began.term": "the term",
+    "observed_primary": "who was primary before anything was healed; null for nobody",
+    "ended_term": "the term in the end",
+    "whole_seconds": "how long after the healing the steady state held again; null when it did not",
+    "aborted": "what ended the method early; else null",
+    "problems_seen": "codes of everything that was wrong meanwhile, by `status`",
+    "expectations": "what was expected",
+    "expectations[].name": "of what",
+    "expectations[].expected": "what should have come about",
+    "expectations[].observed": "what did",
+    "expectations[].met": "whether it did; null when that is not known",
+    "reasons": "why it is no pass",
+    "timeline": "the longest pause and its phases",
+    "timeline.phases": "in the order of their time; what is not known is not there",
+    "timeline.phases[].phase": "`inject`, `first_error`, `detect`, `fence`, `promote`, `vip`, `first_write` (or "
+    "`first_page`), `steady`",
+    "timeline.phases[].seconds": "since the fault, or the command that was begun",
+    "timeline.phases[].earliest_seconds": "when it was last seen not to be so; null where that is not sampled",
+    "timeline.phases[].at": "the same on the prober's clock",
+    "timeline.phases[].host": "where; or null",
+    "timeline.phases[].source": "how that is known",
+    "timeline.kind": "what paused: `write` or `http`; null when nothing did",
+    "timeline.rto_from_inject_seconds": "from the fault to the first acknowledgement; null without one",
+    "timeline.rto_from_error_seconds": "from the first bad operation to it; null without one",
+    "timeline.outage_at_least_seconds": "from the first bad operation to the last one",
+    "timeline.outage_at_most_seconds": "from the last good operation to the first acknowledgement",
+    "timeline.http_after_write_seconds": "how long after the first write pages were served again; null when not known",
+    "faults": "what was broken",
+    "faults[].id": "its id in the scenario",
+    "faults[].title": "what it did",
+    "faults[].hosts": "where",
+    "faults[].healed": "whether it was undone",
+    "faults[].deadman_fired": "whether the host undid it by itself, too early",
+    "earlier": "all runs of the scenario on this estate before this one, see [below](#drill-report-json)",
+    "earlier_runs": "the last 20 of them",
+}
+
+SPREAD = ("paused_seconds", "rto_from_inject_seconds", "http_seconds", "whole_seconds")
+
+SUMMARY = {
+    "scenario": "its id",
+    "runs": "how many came to a verdict",
+    "pass": "how many passed",
+    "fail": "how many failed",
+    "unknown": "how many proved nothing",
+    **{
+        f"{key}{rest}": text
+        for key, what in zip(
+            SPREAD,
+            (
+                "how long writes paused",
+                "from the fault to the first acknowledgement",
+                "how long pages were not served",
+                "from the healing to the steady state",
+            ),
+            strict=True,
+        )
+        for rest, text in {
+            "": f"{what}; null when no run measured it",
+            ".median": "the median",
+            ".p95": "95 of 100 are not longer (nearest rank)",
+            ".worst": "the longest",
+            ".n": "how many runs",
+        }.items()
+    },
+    "lost": "acknowledged writes that were lost",
+    "losing_runs": "runs that lost any",
+    "measured_runs": "runs of which that is known",
+    "loss_bound": "three over their number: with 95 % confidence no larger share of runs loses any; null after a loss",
+    "last": "the last run; null when there is none",
+}
+
+DRILL_RUN = {
+    "run_id": "id of the run",
+    "at": "when it began",
+    "verdict": "its verdict",
+    "reason": "why it is no pass; else null",
+    "paused_seconds": "how long writes paused; null when not measured",
+    "rto_from_inject_seconds": "from the fault to the first acknowledgement; null when not measured",
+    "http_seconds": "how long pages were not served; null when not measured",
+    "lost": "acknowledged writes that were lost; null when not known",
+    "acknowledged": "acknowledged writes",
+    "whole_seconds": "from the healing to the steady state; null when it did not hold again",
+    "phases": "seconds since the fault, by phase",
 }
 
 PROBE = {
@@ -411,6 +510,8 @@ def _run_files() -> Iterator[str]:
     answers = ("switchover", "failover", "rejoin", "automation")
     yield described(_leave(document, *answers, "lock", "refusals", "problems"), RESULT, "result.json")
     found = example(ProbeResult).as_dict()
+    yield "### drill"
+    yield described(_leave(_drill(), "earlier", "earlier_runs"), DRILL, "result.json, drill")
     yield "### probe"
     yield described(_leave(found, "writes", "http", "nodes"), PROBE, "result.json, probe")
     yield "### probe.writes and probe.http"
@@ -453,6 +554,14 @@ def _printed() -> Iterator[str]:
     yield described(resumed, RESUME, "resume --json")
     yield "## runs list --json"
     yield described(_runs(), RUNS, "runs list --json")
+    yield "## drill report --json"
+    yield (
+        "`schema`, `estate`, `summaries` and `runs`; each run with its `scenario`. `drill run --json` prints `schema`, "
+        "`exit_code`, `runs` (result.json of each) and `summaries`; `drill list --json` and `drill show --json` have `summary`."
+    )
+    yield described(_leave(example(history.Summary).as_dict(), "last"), SUMMARY, "drill report --json, summaries[]")
+    yield "Each run:"
+    yield described({**example(history.DrillRun).as_dict(), "phases": {}}, DRILL_RUN, "drill report --json, runs[]")
     yield "## doctor --json"
     yield described(doctor.as_dict([example(doctor.Finding)]), DOCTOR, "doctor --json")
     yield "## Others"
@@ -467,6 +576,22 @@ def _printed() -> Iterator[str]:
 def _leave(document: dict[str, Any], *keys: str) -> dict[str, Any]:
     """Return a document in which some keys are objects that are described elsewhere."""
     return {**document, **{key: ([] if isinstance(document[key], list) else {}) for key in keys}}
+
+
+def _drill() -> dict[str, Any]:
+    found = scenario.Scenario("text", "text", "text", (scenario.WaitStep(1.0),), Path("text.yml"), risks=("text",))
+    moment = phases.Moment("promote", 1.5, "text", "text", 1.0)
+    return result.document(
+        found,
+        environment="lab",
+        number=(1, 1),
+        told=result.Told(),
+        problems=["text"],
+        judgement=verdict.Judgement("pass", ("text",), (verdict.Expectation("text", "text", "text", True),)),
+        timeline=phases.Timeline((moment,), "write"),
+        faults=[result.Broken("text", "text", ("text",), True, False)],
+        earlier=[example(history.DrillRun)],
+    )
 
 
 def _plan() -> dict[str, Any]:

@@ -485,11 +485,11 @@ class _Reader:
         return tuple(step for step in found if step is not None)
 
     def _step(self, node: yaml.Node) -> Step | None:
-        verbs = {key for key, _, _ in sources.items(node)} & _VERBS
+        verbs = {key for key, _, _ in sources.items(node)} & VERBS
         if not isinstance(node, yaml.MappingNode) or len(verbs) != 1:
-            listed = ", ".join(sorted(_VERBS))
+            listed = ", ".join(sorted(VERBS))
             given = [key for key, _, _ in sources.items(node)]
-            hint = nearest(given[0], _VERBS) if given and not verbs else ""
+            hint = nearest(given[0], VERBS) if given and not verbs else ""
             self._say(node, "unknown_step", f"a step has exactly one of {listed}", hint)
             return None
         verb = verbs.pop()
@@ -702,7 +702,8 @@ _STEP_KEYS: Mapping[str, frozenset[str]] = {
     "heal": frozenset({"heal"}),
     "repeat": frozenset({"repeat", "do"}),
 }
-_VERBS = frozenset({"fault", *_STEP_KEYS})
+#: What a step may be.
+VERBS = frozenset({"fault", *_STEP_KEYS})
 
 
 def _plain(node: yaml.Node) -> Any:
