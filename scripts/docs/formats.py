@@ -557,7 +557,8 @@ def _printed() -> Iterator[str]:
     yield "## drill report --json"
     yield (
         "`schema`, `estate`, `summaries` and `runs`; each run with its `scenario`. `drill run --json` prints `schema`, "
-        "`exit_code`, `runs` (result.json of each) and `summaries`; `drill list --json` and `drill show --json` have `summary`."
+        "`exit_code`, `runs` (result.json of each) and `summaries`; `drill list --json` and `drill show --json` have "
+        "`summary`."
     )
     yield described(_leave(example(history.Summary).as_dict(), "last"), SUMMARY, "drill report --json, summaries[]")
     yield "Each run:"
