@@ -6,6 +6,7 @@ The commands say what is to be run and how it is shown; what is safe, the collec
 from __future__ import annotations
 
 import getpass
+import os
 import signal
 import socket
 import sys
@@ -17,12 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from failoverctl import runs
+from failoverctl import runs, world
 from failoverctl.config import Settings
 from failoverctl.errors import ExitCode, FailoverctlError
-from failoverctl.estate import Estate
+from failoverctl.estate import Estate, inventory_sha256
 from failoverctl.health import HostReport
 from failoverctl.journal import (
+    Facts,
     Journal,
     Note,
     ProbeEvent,
@@ -43,6 +45,10 @@ STEADY_SECONDS = 2.0
 
 #: How long to wait for that. What is still disturbed then is part of the result.
 SETTLE_TIMEOUT_SECONDS = 20.0
+
+
+#: Set for commands that a drill runs: the run whose lock they share. They measure nothing themselves.
+WITHIN = "FAILOVERCTL_WITHIN_RUN"
 
 
 class View(Protocol):
@@ -66,7 +72,8 @@ class Order:
     """What the operator asked for.
 
     ``locate`` adds file and line to a problem of the inventory; ``problems`` are those that were
-    found before, without asking a host: a run that has any is invalid.
+    found before, without asking a host: a run that has any is invalid. ``seen`` is what the agents
+    told before the run; ``resumes`` is the run that this one finishes or undoes.
     """
 
     runbook: Runbook
@@ -78,6 +85,8 @@ class Order:
     verbosity: int = 0
     locate: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     problems: Sequence[Mapping[str, Any]] = ()
+    seen: Sequence[HostReport] = ()
+    resumes: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,14 @@ def conduct(
     :param baseline_seconds: how long to measure before the runbook begins.
     :raises FailoverctlError: when the run cannot begin: then nothing was done on any host.
     """
+    target = None if os.environ.get(WITHIN) else target
     folder = runs.create(
         runs_directory(order.settings.state_directory.value),
         order.runbook.name,
         request_document(order, measured=target is not None),
     )
     conductor = _Conductor(order, folder, view)
-    with _signals(conductor.interrupt):
+    with on_interrupt(conductor.interrupt):
         try:
             verdict, probe = conductor.run(target, baseline_seconds)
         except BaseException as error:
@@ -133,10 +143,12 @@ def request_document(order: Order, *, measured: bool) -> dict[str, Any]:
         "parameters": dict(order.parameters),
         "estate": order.estate.name,
         "inventory": list(order.settings.inventory.value),
+        "inventory_sha256": inventory_sha256(order.settings),
         "check": order.check,
         "diff": order.diff,
         "measured": measured,
         "owner": owner(),
+        "resumes": order.resumes or None,
         "phases": [{"phase": phase.phase, "title": phase.title} for phase in phases(order.runbook)],
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
@@ -213,6 +225,9 @@ class _Conductor:
         """Run the playbook, measured or not; return the verdict and what the probe found."""
         request = self._folder.request()
         self._write(RunStarted(runbook=self._order.runbook.name, run_id=self._folder.run_id, request=request))
+        for report in self._order.seen:
+            if report.status is not None:
+                self._write(Facts(host=report.host, facts=world.facts(report.status)))
         if self._order.problems:
             self._write(Problems(problems=tuple(self._order.problems)))
         if target is None:
@@ -246,15 +261,13 @@ class _Conductor:
             folder=self._folder.path / "ansible",
             ident=order.runbook.name,
             directory=order.settings.root,
-            variables={
-                "failover_run_id": self._folder.run_id,
-                "failover_owner": owner(),
-                **order.parameters,
-            },
+            variables={**_identity(self._folder.run_id), **order.parameters},
             vault_ids=order.settings.vault_ids.value,
             check=order.check,
             diff=order.diff,
             verbosity=max(0, order.verbosity - 1),
+            journal=self._folder.journal_path,
+            journal_zero=self._journal.zero,
         )
         request.folder.mkdir(mode=0o700)
         transcript = Transcript(time.monotonic, check=order.check, diff=order.diff)
@@ -293,6 +306,8 @@ class _Conductor:
         """
         from failoverctl.estate_query import release_lock
 
+        if os.environ.get(WITHIN):
+            return
         if release_lock(self._order.settings, self._order.estate, self._folder.run_id):
             self._write(Note(text="the estate lock of this run was given back"))
 
@@ -361,6 +376,13 @@ class _Conductor:
         self._view.show(before, written, self._state)
 
 
+def _identity(run_id: str) -> dict[str, Any]:
+    """Return the variables that say who runs this; within a drill, its lock is shared and kept."""
+    within = os.environ.get(WITHIN, "")
+    found: dict[str, Any] = {"failover_run_id": within or run_id, "failover_owner": owner()}
+    return {**found, "failover_lock_kept": True} if within else found
+
+
 _INTERRUPT_NOTES = (
     "interrupted: the current task is let finish; Ctrl-C again to kill",
     "interrupted again: killing ansible-playbook",
@@ -417,12 +439,14 @@ def result_document(
         "lock": state.lock,
         "probe": probe,
         "switchover": state.switchover,
+        **{module: state.answers.get(module) for module in ("failover", "rejoin", "automation")},
+        "drill": None,
         "next": list(following),
     }
 
 
 @contextmanager
-def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
+def on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
     """Call `interrupt` for Ctrl-C, for SIGTERM, and for a terminal that went away."""
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -38,6 +38,7 @@ KEYS: dict[str, Key] = {
     "inventory": Key(True, "inventory file or folder, relative to this file"),
     "vault_ids": Key(True, "vault passwords as [label@]path of a file or program"),
     "state_directory": Key(False, "where runs are kept, instead of ~/.local/state/failoverctl"),
+    "drills": Key(True, "folder with scenarios of your own; by default drills/ beside the inventory"),
 }
 
 
@@ -58,6 +59,7 @@ class Settings:
     inventory: Setting[tuple[str, ...]]
     vault_ids: Setting[tuple[str, ...]]
     state_directory: Setting[Path]
+    drills: Setting[tuple[Path, ...]] = Setting((), "default")
 
     @property
     def inventory_paths(self) -> list[Path]:
@@ -107,15 +109,18 @@ def load(flags: Flags, *, cwd: Path | None = None, environ: Mapping[str, str] | 
     )
     vaults, vaults_from, base = choose("vault_ids", "--vault-id", flags.vault_ids)
     vault_ids = tuple(_vault_id(item, base) for item in vaults)
-    state, state_from, base = choose(
+    state, state_from, state_base = choose(
         "state_directory", "--state-directory", [flags.state_directory] * bool(flags.state_directory)
     )
+    folders, folders_from, base = choose("drills", "", [])
+    drills = tuple(_absolute(item, base) for item in folders) or _beside(sources_found)
     settings = Settings(
         root=root,
         file=file,
         inventory=Setting(sources_found, inventory_from),
         vault_ids=Setting(vault_ids, vaults_from),
-        state_directory=Setting(_absolute(state[0], base) if state else state_directory(), state_from),
+        state_directory=Setting(_absolute(state[0], state_base) if state else state_directory(), state_from),
+        drills=Setting(drills, folders_from),
     )
     problems += _missing_files(settings, pointers)
     if problems:
@@ -229,6 +234,9 @@ def _missing_files(settings: Settings, pointers: Pointers) -> list[Problem]:
         for path in settings.inventory_paths:
             source = settings.inventory.source
             check(path, "the inventory", "inventory", source, Path.exists)
+    if settings.drills.source != "default":
+        for path in settings.drills.value:
+            check(path, "the folder of scenarios", "drills", settings.drills.source, Path.is_dir)
     for vault_id in settings.vault_ids.value:
         _, _, name = vault_id.rpartition("@")
         source = settings.vault_ids.source
@@ -246,7 +254,13 @@ def _missing_files(settings: Settings, pointers: Pointers) -> list[Problem]:
     return problems
 
 
-_OUTSIDE = ("--inventory", "--vault-id", "FAILOVERCTL_INVENTORY", "FAILOVERCTL_VAULT_IDS")
+_OUTSIDE = ("--inventory", "--vault-id", "FAILOVERCTL_INVENTORY", "FAILOVERCTL_VAULT_IDS", "FAILOVERCTL_DRILLS")
+
+
+def _beside(inventory: Sequence[str]) -> tuple[Path, ...]:
+    """Return the folders ``drills`` that there are beside the sources of the inventory."""
+    found = (Path(source).parent / "drills" for source in inventory if "," not in source)
+    return tuple(dict.fromkeys(folder for folder in found if folder.is_dir()))
 
 
 def _default_inventory(root: Path) -> str:

@@ -34,7 +34,7 @@ _MEANINGS: dict[ExitCode, str] = {
     ExitCode.USAGE: "wrong usage or configuration",
     ExitCode.REFUSED: "refused by a safety gate; nothing was changed",
     ExitCode.UNREACHABLE: "a host could not be reached",
-    ExitCode.DEGRADED: "the estate serves, but is degraded",
+    ExitCode.DEGRADED: "the estate serves, but is degraded; or a drill proved nothing",
     ExitCode.LOCKED: "another runbook holds the estate lock",
     ExitCode.TIMED_OUT: "a bounded wait ran out",
     ExitCode.BUG: "a bug in failoverctl; --debug shows the traceback",

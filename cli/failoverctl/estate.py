@@ -33,7 +33,7 @@ EXPORT_TIMEOUT_SECONDS = 60
 
 #: The variables that make an :class:`Estate`, as regular expressions.
 VARIABLES = (
-    "failover_(estate|profile|vips|objectives|site|address|group_[a-z]+)",
+    "failover_(estate|environment|profile|vips|objectives|site|address|group_[a-z]+)",
     "ansible_(connection|host|port|user|become|become_method|become_user|become_password)",
     "ansible_(password|become_pass)",
     "ansible_ssh_(host|port|user|pass|password|private_key_file|common_args|extra_args|args)",
@@ -78,7 +78,7 @@ class Vip:
 
 @dataclass(frozen=True)
 class Estate:
-    """What one inventory describes."""
+    """What one inventory describes. ``environment`` is ``lab``, ``staging`` or ``production``."""
 
     name: str
     profile: str
@@ -87,6 +87,7 @@ class Estate:
     vips: tuple[Vip, ...]
     objectives: Mapping[str, Any]
     domains: tuple[str, ...]
+    environment: str = "production"
 
     def host(self, name: str) -> Host | None:
         """Return the host of that name."""
@@ -177,6 +178,24 @@ def export(settings: Settings, variables: Sequence[str], vaults: Iterable[Path] 
     return dict(document)
 
 
+def inventory_sha256(settings: Settings) -> str | None:
+    """Return a digest of all files of the inventory in force, encrypted ones as they are; None when it is no file.
+
+    It tells whether the inventory of two runs was the same. Names count as well as contents.
+    """
+    if not settings.inventory_paths or len(settings.inventory_paths) != len(settings.inventory.value):
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(path for path in sources.watched(settings.inventory_paths) if path.is_file()):
+        name = os.path.relpath(path, settings.root)
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            content = "unreadable"
+        digest.update(f"{name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
 def export_problems(document: Mapping[str, Any], settings: Settings, found: sources.Index) -> list[Problem]:
     """Return what kept Ansible from reading the inventory, each with its place if it is known.
 
@@ -251,6 +270,7 @@ def build(document: Mapping[str, Any]) -> Estate:
         ),
         objectives=objectives if isinstance(objectives, dict) else {},
         domains=tuple(str(item["domain"]) for item in _mappings(shared.get("web_sites")) if "domain" in item),
+        environment=str(shared.get("failover_environment") or "production"),
     )
 
 
@@ -326,6 +346,7 @@ def _from_cache(cache: Path, mark: Mapping[str, Any]) -> Estate | None:
             vips=tuple(Vip(**vip) for vip in kept["vips"]),
             objectives=kept["objectives"],
             domains=tuple(kept["domains"]),
+            environment=kept["environment"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -156,6 +156,61 @@ def release_lock(settings: Settings, estate: Estate, run_id: str) -> bool:
     return False
 
 
+def acknowledge(settings: Settings, estate: Estate, by: str) -> bool:
+    """Say that somebody has looked: automatic failovers until now no longer count against the next.
+
+    It is what `failoverctl resume-automation` does, and ends a pause too. Return whether an agent has noted it.
+    """
+    defaults = defaults_of(settings.root, os.environ)
+    for host in estate.in_role("database"):
+        answer = _run(host, defaults, f"{AGENT} resume {shlex.quote(f'by={by}')}")
+        if isinstance(answer, HostReport):
+            continue
+        try:
+            if json.loads(answer.stdout).get("ok") is True:
+                return True
+        except (ValueError, AttributeError):
+            continue
+    return False
+
+
+@dataclass(frozen=True)
+class LockAnswer:
+    """Whether the estate lock was taken; ``held`` is who holds it instead, ``error`` why nobody could say."""
+
+    acquired: bool
+    held: Mapping[str, object] | None = None
+    error: str = ""
+
+
+def acquire_lock(
+    settings: Settings, estate: Estate, run_id: str, owner: str, runbook: str, ttl_seconds: float
+) -> LockAnswer:
+    """Take the estate lock for a run, or take it for longer when that run holds it.
+
+    The first data host that answers decides; the lock is in etcd, so all would say the same.
+    """
+    defaults = defaults_of(settings.root, os.environ)
+    fields = {"run_id": run_id, "owner": owner, "runbook": runbook, "ttl_seconds": f"{ttl_seconds:.0f}"}
+    words = " ".join(shlex.quote(f"{key}={value}") for key, value in fields.items())
+    errors = []
+    for host in estate.in_role("database"):
+        answer = _run(host, defaults, f"{AGENT} lock_acquire {words}")
+        if isinstance(answer, HostReport):
+            errors.append(f"{host.name}: {answer.error}")
+            continue
+        try:
+            reply = json.loads(answer.stdout)
+            if reply.get("ok") is True:
+                held = reply.get("lock")
+                return LockAnswer(reply.get("acquired") is True, held if isinstance(held, dict) else None)
+            errors.append(f"{host.name}: {reply.get('error', reply)}")
+        except (ValueError, AttributeError):
+            report = parse_answer(host.name, answer.returncode, answer.stdout, answer.stderr)
+            errors.append(f"{host.name}: {report.error}")
+    return LockAnswer(False, error="; ".join(errors) or "there is no data host that can be asked by ssh")
+
+
 @dataclass(frozen=True)
 class Clock:
     """What the clock of one host said: how far ahead of ours it is, give or take, in seconds."""

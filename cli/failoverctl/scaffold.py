@@ -196,6 +196,10 @@ _ESTATE = """\
 # certificate. Never change it.
 failover_estate: {estate}
 
+# How precious it is: lab, staging or production. Drills that may not break it
+# are refused.
+failover_environment: production
+
 # How fast a failure is noticed, and how much jitter is forgiven: lan, vm or
 # cloud.
 failover_profile: vm

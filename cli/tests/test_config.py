@@ -87,7 +87,7 @@ def test_all_problems_at_once_with_file_line_and_nearest_key(project: Path) -> N
         "  failover.yml:3: vault_ids must be a path or a list of paths\n"
         "  failover.yml:5: state_directory must be a path\n"
         "  failover.yml:6: unknown key 'colour'\n"
-        "    Fix: valid keys: inventory, state_directory, vault_ids\n"
+        "    Fix: valid keys: drills, inventory, state_directory, vault_ids\n"
         "  Docs: docs/howto/setup.md  (exit 2)"
     )
 

@@ -37,6 +37,8 @@ def pages() -> Mapping[Path, str]:
                     ("[Modules](modules.md)", _names("modules")),
                     ("[Filters](filters.md)", _names("filter")),
                     ("[Agent](agent.md)", "commands, HTTP, status, configuration, metrics, keys in etcd, refusals"),
+                    ("[Scenarios](scenarios.md)", "keys, steps and conditions of drills, and those that are shipped"),
+                    ("[Faults](faults.md)", "what a drill can do to hosts, and how it is undone"),
                     ("[Files and JSON](formats.md)", "run folder, journal, result, probe, what `--json` prints"),
                     ("[Benchmarks](benchmarks.md)", "what was measured, on which machine"),
                 ],

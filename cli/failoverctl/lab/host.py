@@ -45,6 +45,18 @@ if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
 fi
 mount -t overlay overlay \
   -o "lowerdir=$ARCHIVES:$TREE,upperdir=$DISK/upper,workdir=$DISK/work" "$DISK/root"
+if [ -e "$DISK/data.img" ]; then
+  # The kernel may still be putting it away after a power loss; two mounts of one disk would ruin it.
+  tries=100
+  while [ -n "$(losetup --noheadings --associated "$DISK/data.img")" ] && [ $tries -gt 0 ]; do
+    tries=$((tries - 1))
+    sleep 0.1
+  done
+  mount -o loop "$DISK/data.img" "$DISK/data"
+  mkdir -p "$DISK/data/upper" "$DISK/data/work"
+  mount -t overlay overlay \
+    -o "lowerdir=$TREE/var/lib,upperdir=$DISK/data/upper,workdir=$DISK/data/work" "$DISK/root/var/lib"
+fi
 boot="/sys/fs/cgroup/$GROUP_NAME/boot"
 while true; do
   ip link delete "$PORT" 2>/dev/null || true
@@ -70,6 +82,7 @@ class Host:
     bridge: str
     folder: Path
     group: Path
+    data_megabytes: int = 0
 
     @property
     def address(self) -> IPv4Address:
@@ -117,7 +130,19 @@ def prepare(host: Host, *, public_key: str, resolver: str) -> None:
     write_file(upper / "root/.ssh/authorized_keys", public_key, 0o600)
     (upper / "etc/ssh").mkdir()
     make_key(upper / "etc/ssh/ssh_host_ed25519_key", f"root@{host.name}")
+    if host.data_megabytes:
+        (host.folder / "data").mkdir()
+        make_disk(host.folder / "data.img", host.data_megabytes)
     write_file(host.folder / _PREPARED, "")
+
+
+def make_disk(path: Path, megabytes: int) -> None:
+    """Make a disk of its own for a host: an empty ext4 in a file that takes no room until it is written to."""
+    path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        file.truncate(megabytes * 2**20)
+    # No reserve for root, so that full means the same to everybody.
+    run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", str(path)])
 
 
 def forget(folder: Path) -> None:

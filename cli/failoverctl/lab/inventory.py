@@ -35,6 +35,7 @@ def inventory_text(lab: str, layout: Layout, plan: AddressPlan, passwords: Mappi
         "all:",
         "  vars:",
         f"    failover_estate: {lab}",
+        "    failover_environment: lab   # drills may break it as they like; production is the default",
         "    failover_profile: lan   # how fast failure is noticed: lan, vm or cloud",
         *_vips(layout, plan),
         "    # What the estate promises; a run that misses it has the verdict fail.",

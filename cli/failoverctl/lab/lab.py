@@ -205,7 +205,21 @@ class Lab:
         access = Access(self.paths.key, self.paths.known_hosts, self.paths.sockets)
         return inventory_text(self.name, parts.layout, parts.plan, passwords, access)
 
+    def addresses(self) -> dict[str, str]:
+        """Return the address of each host by its name.
+
+        :raises LabError: there is no such lab.
+        """
+        return {name: str(host.address) for name, host in self._existing().hosts.items()}
+
     # -- one host ---------------------------------------------------------------------------
+
+    def is_on(self, host: str) -> bool:
+        """Say whether any process of `host` lives.
+
+        :raises LabError: no such lab or host.
+        """
+        return hosts.is_on(self._host(host))
 
     def exec(
         self,
@@ -462,6 +476,7 @@ class Lab:
                 bridge=net.bridge_name(self.name),
                 folder=self.paths.host(spec.name),
                 group=group / spec.name,
+                data_megabytes=spec.data_megabytes,
             )
             for spec in layout.hosts
         }

@@ -19,11 +19,15 @@ _HOST_NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}$")
 
 @dataclass(frozen=True)
 class HostSpec:
-    """One host of a layout; `offset` is its address counted from the start of the network."""
+    """One host of a layout; `offset` is its address counted from the start of the network.
+
+    `data_megabytes` is the size of a disk of its own for /var/lib; 0 leaves that on the machine's disk.
+    """
 
     name: str
     offset: int
     groups: tuple[str, ...]
+    data_megabytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,11 @@ def parse_layout(name: str, text: str) -> Layout:
     problems += [f"offset {o} is used twice" for o in sorted(set(offsets)) if offsets.count(o) > 1]
     # Three digits at most: the offset is part of an interface name, which has 15 characters.
     problems += [f"offset {o} is not within 1 to 254" for o in offsets if not 1 <= o <= 254]
+    problems += [
+        f"data_megabytes of {h.name} is {h.data_megabytes}, not 0 or from 256 to 65536"
+        for h in layout.hosts
+        if h.data_megabytes != 0 and not 256 <= h.data_megabytes <= 65536
+    ]
     if not layout.hosts:
         problems.append("it has no hosts")
     if problems:
@@ -145,7 +154,12 @@ def plan_addresses(layout: Layout, network: IPv4Network) -> AddressPlan:
 
 
 def _host(name: str, value: dict[str, Any]) -> HostSpec:
-    return HostSpec(name=name, offset=int(value["offset"]), groups=tuple(value["groups"]))
+    return HostSpec(
+        name=name,
+        offset=int(value["offset"]),
+        groups=tuple(value["groups"]),
+        data_megabytes=int(value.get("data_megabytes", 0)),
+    )
 
 
 def _site(value: dict[str, Any]) -> SiteSpec:

@@ -18,6 +18,8 @@ from failoverctl.lab.process import run
 # program -> Debian package
 PROGRAMS: Mapping[str, str] = {
     "ip": "iproute2",
+    "losetup": "mount",
+    "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",
     "nsenter": "util-linux",

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from failoverctl.probe.model import Meta, NodeRead, Op, Sample
+from failoverctl.probe.model import ROW_KINDS, Meta, NodeRead, Op, Sample
 
 Verdict = Literal["pass", "fail", "unknown"]
 Key = tuple[int, int]
@@ -33,6 +33,8 @@ SHORTEST_STALL_SECONDS = 0.15
 """Waiting for less than this, all clients at once, is not worth a word."""
 STALL_SECONDS = 0.2
 """A prober that is later than this has measured itself."""
+SAMPLE_GRACE_SECONDS = 0.5
+"""A new primary may acknowledge for so long before it is first sampled as one."""
 _MAX_SPANS = 50
 
 
@@ -404,7 +406,7 @@ def check_rows(ops: Iterable[Op], node: NodeRead) -> NodeCheck:
     acknowledged: set[Key] = set()
     possible: set[Key] = set()
     for op in ops:
-        if op.kind == "write":
+        if op.kind in ROW_KINDS:
             if op.outcome == "ok":
                 acknowledged.add((op.stream, op.seq))
             elif op.outcome == "info":
@@ -481,7 +483,7 @@ def find_two_writers(
     which not both acknowledged.
     """
     acknowledged = sorted(
-        (op for op in ops if op.kind == "write" and op.outcome == "ok" and op.server),
+        (op for op in ops if op.kind in ROW_KINDS and op.outcome == "ok" and op.server),
         key=lambda op: op.done,
     )
     listed = sorted(samples, key=lambda sample: sample.at)
@@ -509,7 +511,39 @@ def find_two_writers(
             doubts.append(f"writes were acknowledged by {story}, and no term was sampled")
         elif not _explained(reigns, terms):
             proofs.append(f"writes were acknowledged by {story} without a term for each change")
+    outside = outside_acknowledgements(acknowledged, listed)
+    if outside:
+        servers = ", ".join(sorted({str(op.server) for op in outside}))
+        proofs.append(f"{len(outside)} writes were acknowledged by {servers} after a newer term had begun elsewhere")
     return tuple(proofs), tuple(doubts), tuple(notes)
+
+
+def outside_acknowledgements(ops: Iterable[Op], samples: Iterable[Sample]) -> tuple[Op, ...]:
+    """Return the acknowledged writes that the holder of an older term took after a newer one had begun.
+
+    A term begins where its holder is first sampled as a writable primary; it may have begun up to one sample earlier.
+    Its holder is the host that said so most often: one that is deposed may name the new term for a moment before it
+    has stepped down. Only writes that were sent after the beginning are proof.
+    """
+    claims: dict[int, dict[str, list[float]]] = {}
+    for sample in samples:
+        if sample.role == "primary" and sample.writable and sample.term is not None:
+            claims.setdefault(sample.term, {}).setdefault(sample.host, []).append(sample.done)
+    begun: list[tuple[float, str]] = []
+    for term in sorted(claims):
+        host, times = max(claims[term].items(), key=lambda item: len(item[1]))
+        begun.append((min(times), host))
+
+    def is_outside(op: Op) -> bool:
+        number = sum(1 for since, _ in begun if since <= op.sent)
+        if number == 0 or same_host(op.server, begun[number - 1][1]):
+            return False
+        follows = number < len(begun) and begun[number][0] <= op.done + SAMPLE_GRACE_SECONDS
+        if follows and same_host(op.server, begun[number][1]):
+            return False
+        return any(same_host(op.server, host) for _, host in begun[: number - 1])
+
+    return tuple(op for op in ops if op.kind in ROW_KINDS and op.outcome == "ok" and op.server and is_outside(op))
 
 
 def _overlaps(samples: Sequence[Sample]) -> list[tuple[str, str, float, float]]:
@@ -585,6 +619,8 @@ def check_prober(ops: Sequence[Op], meta: Meta) -> SelfCheck:
     """Return how well the prober itself did."""
     last: dict[tuple[str, int], int] = {}
     count: Counter[tuple[str, int]] = Counter()
+    # The writers on hosts are no part of the prober; one that is started again counts anew.
+    ops = [op for op in ops if op.kind != "inside"]
     for op in ops:
         stream = (op.kind, op.stream)
         last[stream] = max(last.get(stream, -1), op.seq)
@@ -703,7 +739,7 @@ def _on_primary(nodes: Sequence[NodeCheck], primary: str | None, ops: Sequence[O
     if not read:
         return NodeCheck(primary or "", read=False)
     everything = frozenset().union(*(node.keys for node in read))
-    acknowledged = {(op.stream, op.seq) for op in ops if op.kind == "write" and op.outcome == "ok"}
+    acknowledged = {(op.stream, op.seq) for op in ops if op.kind in ROW_KINDS and op.outcome == "ok"}
     return NodeCheck(
         host=primary or "",
         read=False,
@@ -717,7 +753,7 @@ def _on_primary(nodes: Sequence[NodeCheck], primary: str | None, ops: Sequence[O
 
 
 def _rpo_seconds(ops: Iterable[Op], lost: frozenset[Key], interval: float) -> float:
-    done = [op.done for op in ops if op.kind == "write" and (op.stream, op.seq) in lost]
+    done = [op.done for op in ops if op.kind in ROW_KINDS and (op.stream, op.seq) in lost]
     return max(done) - min(done) + interval if done else 0.0
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # has certainly not been committed. Everything else that goes wrong once the statement may have been
 # sent counts as unknown, in particular 1053 and 1927 (shutdown, connection killed): with lossless
 # semi-sync a row can be in the binary log of the old primary at that moment.
-_NOT_COMMITTED = frozenset(
+NOT_COMMITTED = frozenset(
     {
         1040,  # too many connections
         1044,  # access denied to the database
@@ -240,7 +240,7 @@ def _number(error: BaseException) -> int | None:
 
 
 def _outcome_after_sending(error: BaseException) -> Outcome:
-    return "fail" if _number(error) in _NOT_COMMITTED else "info"
+    return "fail" if _number(error) in NOT_COMMITTED else "info"
 
 
 def _text(error: BaseException, phase: str) -> str:

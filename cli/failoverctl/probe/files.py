@@ -21,7 +21,8 @@ def load(folder: Path) -> History:
     """Return what the probe in ``folder`` recorded.
 
     A last line without its end (the prober was killed) is left out. A missing final.json gives
-    ``final=None``. Raises ProbeFilesError for a missing meta.json and for anything malformed.
+    ``final=None``. ``inside.jsonl`` is what writers on the hosts did, where there were any. Raises
+    ProbeFilesError for a missing meta.json and for anything malformed.
     """
     meta_path = folder / "meta.json"
     try:
@@ -37,7 +38,7 @@ def load(folder: Path) -> History:
             raise ProbeFilesError(f"{final_path}: {_reason(error)}") from error
     return History(
         meta=meta,
-        ops=_lines(folder / "ops.jsonl", parse_op),
+        ops=(*_lines(folder / "ops.jsonl", parse_op), *_lines(folder / "inside.jsonl", parse_op)),
         samples=_lines(folder / "samples.jsonl", parse_sample),
         final=final,
     )

@@ -18,8 +18,18 @@ FINAL_LIMIT_SECONDS = 20.0
 FINAL_READ_SECONDS = 5.0
 """Longest time of one attempt to read a host's rows."""
 
-Kind = Literal["write", "http"]
-"""What an operation does: insert one row, or fetch one page."""
+Kind = Literal["write", "http", "inside"]
+"""What an operation does: insert one row, or fetch one page.
+
+``inside`` inserts a row, too, but on a host and to its own address: a client that is on the same side of a partition as
+the host is. It is no part of an outage; that its acknowledged rows are kept is.
+"""
+
+ROW_KINDS: frozenset[Kind] = frozenset({"write", "inside"})
+"""The kinds that insert a row."""
+
+INSIDE_STREAM = 10_000
+"""The first stream of writers on hosts; those of the prober itself count from 0."""
 
 Outcome = Literal["ok", "fail", "info", "skip"]
 """How an operation ended.

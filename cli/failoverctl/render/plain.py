@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from failoverctl.journal import (
+    Act,
     Note,
     PhaseFinished,
     ProbeEvent,
@@ -40,6 +41,8 @@ def lines(record: Record, state: RunState, verbosity: int = 0) -> list[str]:
             return [f"{clock}   {line}" for line in task_lines(record, verbosity)]
         case ProbeEvent():
             return [f"{clock} measurement {record.event}"]
+        case Act():
+            return [f"{clock}   {act_line(record)}"]
         case Note():
             return [f"{clock} {record.text}"]
         case RunFinished():
@@ -47,6 +50,11 @@ def lines(record: Record, state: RunState, verbosity: int = 0) -> list[str]:
             return [*(f"{clock}   {line}" for line in failure_lines(state)), ended]
         case _:
             return []
+
+
+def act_line(record: Act) -> str:
+    """Return what a drill did, as a line."""
+    return f"{record.title}: {record.event}" + (f": {record.detail}" if record.detail else "")
 
 
 def task_lines(record: Record, verbosity: int) -> list[str]:

@@ -22,11 +22,13 @@ def render_html(run_folder: Path) -> str:
     from markupsafe import Markup
 
     from failoverctl.report import charts
+    from failoverctl.report.drill import shape as shape_drill
     from failoverctl.report.model import read_run, shape
     from failoverctl.report.text import duration, milliseconds, span_words
 
     run = read_run(run_folder)
     history = run.history
+    drill = shape_drill(run.result)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("failoverctl.report"),
         autoescape=True,
@@ -44,7 +46,9 @@ def render_html(run_folder: Path) -> str:
         page=shape(run),
         style=Markup(style),
         overview=charts.overview(history, run.state) if history else None,
-        close_up=charts.close_up(history) if history else None,
+        close_up=charts.close_up(history, run.state) if history else None,
+        drill=drill,
+        runs_over_time=charts.runs_over_time(drill.listed, drill.limit) if drill else None,
         legend=charts.legend(history) if history else (),
         meta=history.meta if history else None,
     )

@@ -11,9 +11,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from failoverctl.journal import RunState
+from failoverctl.drill.history import DrillRun
+from failoverctl.journal import Act, RunState
 from failoverctl.probe.checker import History, Outage, check_availability, is_good, same_host
-from failoverctl.probe.model import Kind, Op, Sample
+from failoverctl.probe.model import INSIDE_STREAM, Kind, Op, Sample
 from failoverctl.report.model import nice_ticks
 from failoverctl.report.svg import Drawing, number
 from failoverctl.report.text import duration, milliseconds
@@ -66,7 +67,46 @@ def overview(history: History, state: RunState) -> Markup | None:
     return _picture(history, state, axis, "What clients saw", with_phases=True)
 
 
-def close_up(history: History) -> tuple[Markup, Outage] | None:
+def runs_over_time(runs: Sequence[DrillRun], limit: float | None) -> Markup | None:
+    """Return how long writes paused in each run of a scenario, the latest last; None with fewer than two."""
+    known = [(run, run.paused_seconds) for run in runs if run.paused_seconds is not None]
+    if len(known) < 2:
+        return None
+    longest = max(seconds for _, seconds in known)
+    # A limit that is far away would make all runs look the same.
+    limit = limit if limit is not None and limit <= 3 * longest else None
+    highest = max(longest, limit or 0.0) * 1.15 or 1.0
+    told = ", ".join(f"{run.run_id}: {duration(seconds)}, {run.verdict}" for run, seconds in known)
+    drawing = Drawing(WIDTH, "Writes paused, run by run", told)
+    top, bottom = 10.0, 130.0
+    drawing.height = bottom + 22
+
+    def at(seconds: float) -> float:
+        return bottom - (bottom - top) * seconds / highest
+
+    for tick in nice_ticks(0.0, highest, 4):
+        drawing.line(_LEFT, at(tick), WIDTH - _RIGHT, at(tick), "grid")
+        drawing.text(_LEFT - 10, at(tick) + 4, f"{tick:g} s", "tick", "end")
+    drawing.text(0, top + 10, "writes paused", "lane-title")
+    if limit is not None:
+        drawing.line(_LEFT, at(limit), WIDTH - _RIGHT, at(limit), "limit")
+        drawing.text(WIDTH - _RIGHT, at(limit) - 5, f"objective {limit:g} s", "limit-text", "end")
+    step = _PLOT / len(known)
+    tones = {"pass": "ok", "fail": "fail"}
+    for number_of, (run, seconds) in enumerate(known):
+        left = _LEFT + step * number_of + step / 2 - min(11.0, step * 0.35)
+        width = 2 * min(11.0, step * 0.35)
+        tip = f"{run.at[:19].replace('T', ' ')}: {duration(seconds)}, {run.verdict}"
+        drawing.rect(
+            left, at(seconds), width, max(1.0, bottom - at(seconds)), f"f-{tones.get(run.verdict, 'slow')}", tip
+        )
+        if number_of == len(known) - 1:
+            drawing.text(left + width / 2, bottom + 16, "this run", "tick", "middle")
+    drawing.line(_LEFT, bottom, WIDTH - _RIGHT, bottom, "axis")
+    return drawing.markup()
+
+
+def close_up(history: History, state: RunState | None = None) -> tuple[Markup, Outage] | None:
     """Return the longest pause with what was before and after it; None when there was none.
 
     Pauses of writes come first, then those of HTTP.
@@ -81,7 +121,7 @@ def close_up(history: History) -> tuple[Markup, Outage] | None:
     margin = max(0.35, 0.75 * pause.paused_seconds)
     start = max(0.0, pause.start - margin)
     axis = _Axis(start, _end(pause) + margin, _relative, origin=pause.start)
-    return _picture(history, RunState(), axis, "The longest pause, close up", measure=pause), pause
+    return _picture(history, state or RunState(), axis, "The longest pause, close up", measure=pause), pause
 
 
 def _relative(seconds: float) -> str:
@@ -122,7 +162,7 @@ def _picture(
     shaded = pauses["write"] or pauses["http"]
     drawing = Drawing(WIDTH, title, _describe(ops, pauses))
     rows = _rows(ops)
-    lanes = _lanes(history, axis)
+    lanes = [*_broken(history, state, axis), *_lanes(history, axis)]
     phases = _phases(history, state, axis) if with_phases else []
 
     top = 8.0
@@ -185,11 +225,14 @@ def _describe(ops: Sequence[Op], pauses: Mapping[Kind, Sequence[Outage]]) -> str
 
 
 def _rows(ops: Iterable[Op]) -> list[tuple[str, Kind, int]]:
-    streams = sorted({(op.kind, op.stream) for op in ops}, key=lambda item: (item[0] != "write", item[1]))
+    order: Mapping[Kind, int] = {"write": 0, "http": 1, "inside": 2}
+    streams = sorted({(op.kind, op.stream) for op in ops}, key=lambda item: (order[item[0]], item[1]))
     writers = sum(1 for kind, _ in streams if kind == "write")
     rows: list[tuple[str, Kind, int]] = []
     for kind, stream in streams:
         label = "HTTP" if kind == "http" else "writes" if writers == 1 else f"writer {stream + 1}"
+        if kind == "inside":
+            label = f"on host {stream - INSIDE_STREAM + 1}"
         rows.append((label, kind, stream))
     return rows
 
@@ -336,6 +379,32 @@ def _lanes(history: History, axis: _Axis) -> list[tuple[str, list[_Lane]]]:
                 served.append((host, spans))
             groups.append((name, served))
     return groups
+
+
+def _broken(history: History, state: RunState, axis: _Axis) -> list[tuple[str, list[_Lane]]]:
+    """The bands of what a drill did: each fault from when it took effect until it was undone, each command."""
+    zero = history.meta.monotonic_zero
+    begun: dict[str, tuple[float, str]] = {}
+    spans: dict[str, list[_Span]] = {}
+    for act in state.acts:
+        if act.event == "begun":
+            begun[act.ident] = (act.clock - zero, act.title)
+        elif act.ident in begun:
+            start, title = begun.pop(act.ident)
+            spans.setdefault(_lane_of(act), []).append((start, act.done - zero, "b-broken", title))
+    # What was never undone, as far as is known, lasts to the end of the picture.
+    for act in state.acts:
+        if act.ident in begun:
+            start, title = begun.pop(act.ident)
+            spans.setdefault(_lane_of(act), []).append((start, axis.end, "b-broken", title))
+    shown = [(label, [span for span in found if axis.sees(span[0], span[1])]) for label, found in spans.items()]
+    lanes: list[_Lane] = [lane for lane in shown if lane[1]]
+    return [("done to it", lanes)] if lanes else []
+
+
+def _lane_of(act: Act) -> str:
+    """All commands share one band; each fault has its own."""
+    return "command" if act.ident.startswith("command-") else act.ident
 
 
 def _role_tone(sample: Sample) -> tuple[str, str] | None:

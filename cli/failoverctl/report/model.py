@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from failoverctl.drill.samples import read_samples
 from failoverctl.journal import PhaseState, RunState, fold, read_journal
 from failoverctl.probe.checker import History
 from failoverctl.probe.files import ProbeFilesError, load
@@ -44,6 +45,9 @@ def read_run(folder: Path) -> Run:
     if (folder / "probe").is_dir():
         try:
             history = load(folder / "probe")
+            # What hosts said of themselves where they are is truer than what could be heard of them from here.
+            inside = read_samples(folder / "samples.jsonl", history.meta.monotonic_zero)
+            history = replace(history, samples=inside) if inside else history
         except ProbeFilesError as error:
             # The place of the run does not belong into a report that is handed on.
             problem = str(error).replace(f"{folder}/", "")
@@ -158,7 +162,9 @@ def shape(run: Run) -> Page:
     estate = str(result.get("estate") or state.request.get("estate") or "")
     probe = _mapping(result.get("probe"))
     writes, http = _mapping(probe.get("writes")) or None, _mapping(probe.get("http")) or None
-    switchover = _mapping(result.get("switchover") or state.switchover) or None
+    answers = [result.get(name) or state.answers.get(name) for name in ("failover", "rejoin")]
+    # A failover and a rejoin are told by steps as a switchover is.
+    switchover = _mapping(result.get("switchover") or state.switchover or answers[0] or answers[1]) or None
     refusals = tuple(_mappings(result.get("refusals") or state.refusals or (switchover or {}).get("refusals")))
     problems = tuple(_mappings(result.get("problems") or state.problems))
     lock = _mapping(result.get("lock") or state.lock) or None
@@ -174,7 +180,7 @@ def shape(run: Run) -> Page:
     if run.history_problem:
         notes.append(f"what the prober left cannot be read: {run.history_problem}")
     return Page(
-        title=_title(runbook, estate, switchover),
+        title=_title(runbook, estate, switchover, result.get("drill")),
         hosts=_hosts(run),
         runbook=runbook,
         estate=estate,
@@ -215,7 +221,9 @@ def _hosts(run: Run) -> frozenset[str]:
     return frozenset(named)
 
 
-def _title(runbook: str, estate: str, switchover: Mapping[str, Any] | None) -> str:
+def _title(runbook: str, estate: str, switchover: Mapping[str, Any] | None, drill: object = None) -> str:
+    if isinstance(drill, Mapping) and drill.get("title"):
+        return f"{drill['title']}: drill of {estate}" if estate else str(drill["title"])
     name = runbook.replace("_", " ").capitalize()
     title = f"{name} of {estate}" if estate else name
     if switchover and switchover.get("from") and switchover.get("to"):

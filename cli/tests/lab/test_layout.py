@@ -12,7 +12,7 @@ MINIMAL = "description: one\nhosts: {a: {offset: 2, groups: [g]}}\nvips: []\nsit
 
 
 def test_every_layout_that_comes_along_can_be_read() -> None:
-    assert layout_names() == ["pair", "single", "small"]
+    assert layout_names() == ["drill", "pair", "single", "small"]
     for name in layout_names():
         assert read_layout(name).description
 
@@ -44,6 +44,7 @@ def test_minimal_layout() -> None:
         (MINIMAL.replace("{a:", "{A_b:"), "host name 'A_b'"),
         (MINIMAL.replace("offset: 2", "offset: 1"), "offset 1 is used twice"),
         (MINIMAL.replace("offset: 2", "offset: 300"), "offset 300 is not within 1 to 254"),
+        (MINIMAL.replace("offset: 2", "offset: 2, data_megabytes: 5"), "data_megabytes of a is 5"),
         ("description: none\nhosts: {}\nvips: []\nsites: []\n", "no hosts"),
         (MINIMAL.replace("vips: []", "vips: [{name: v, offset: 3, vrid: 1, folows: web}]"), "folows"),
     ],

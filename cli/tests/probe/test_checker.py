@@ -13,10 +13,11 @@ from failoverctl.probe.checker import (
     check,
     find_outages,
     find_two_writers,
+    outside_acknowledgements,
     same_host,
     spans,
 )
-from failoverctl.probe.model import Meta, NodeRead, Op, Outcome, Row, Sample
+from failoverctl.probe.model import INSIDE_STREAM, Meta, NodeRead, Op, Outcome, Row, Sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -412,7 +413,39 @@ def test_a_switchover_and_a_return_in_new_terms_have_one_writer() -> None:
 def test_writers_that_alternate_within_a_term_are_two_writers(at: int, length: int) -> None:
     samples = [make_sample("www1", t / 10) for t in range(60)]
     proofs, _, _ = find_two_writers(switched(at, at + length), samples)
-    assert proofs == ("writes were acknowledged by www1, then www2, then www1 without a term for each change",)
+    assert proofs[:1] == ("writes were acknowledged by www1, then www2, then www1 without a term for each change",)
+
+
+def inside(host: str, at: float, seq: int, outcome: Outcome = "ok") -> Op:
+    server = host if outcome == "ok" else None
+    return Op("inside", INSIDE_STREAM, seq, at, at, at + 0.002, outcome, server)
+
+
+def test_a_write_on_the_minority_side_after_the_new_term_is_a_proof() -> None:
+    samples = [make_sample("www1", t / 10) for t in range(20)]
+    samples += [make_sample("www2", t / 10, term=4) for t in range(40, 60)]
+    before, late = inside("www1", 3.9, 0), inside("www1", 4.5, 1)
+    waited = replace(late, sent=3.9)
+    assert outside_acknowledgements([before, waited], samples) == ()
+    assert outside_acknowledgements([before, late], samples) == (late,)
+    assert outside_acknowledgements([replace(late, outcome="info")], samples) == ()
+    # The deposed one names the new term for a moment, before it has stepped down.
+    samples.append(make_sample("www1", 3.95, term=4))
+    assert outside_acknowledgements([before, late], samples) == (late,)
+    proofs, _, _ = find_two_writers([late], samples)
+    assert proofs == ("1 writes were acknowledged by www1 after a newer term had begun elsewhere",)
+
+
+def test_writers_on_hosts_count_for_rows_and_not_for_the_outage() -> None:
+    history = make_history([make_op(0, seq, 1) for seq in range(60)])
+    silent = [inside("www1", 1.0 + number / 10, number, "fail") for number in range(20)]
+    result = check(replace(history, ops=(*history.ops, *silent)))
+    assert result.verdict == "pass"
+    assert result.writes is not None
+    assert result.writes.attempted == 60
+    lost = check(replace(history, ops=(*history.ops, inside("www1", 2.0, 7))))
+    assert lost.verdict == "fail"
+    assert lost.reasons[0] == "1 acknowledged writes are lost"
 
 
 def test_writers_that_alternate_without_samples_are_a_doubt() -> None:

@@ -82,6 +82,8 @@ class Server:
         self.read_only = True
         self.semi_sync_primary = False
         self.semi_sync_replica = True
+        #: What the setting was when it connected: that is what counts for this connection.
+        self.confirms = False
         self.waiting: list[Gtid] = []
         self.sessions: dict[int, str] = {}
         self._next_session = 10
@@ -168,8 +170,9 @@ class Server:
         return [other for other in self.world.servers() if other.io_connected and other.source == self.address]
 
     def _reaches(self, other: Server) -> bool:
-        fenced = self.world.machines[self.name].fenced or self.world.machines[other.name].fenced
-        return other.running and not fenced and self.world.reachable(self.name, other.name)
+        here, there = self.world.machines[self.name], self.world.machines[other.name]
+        shut = here.fenced or there.fenced or self.address in there.shut_out
+        return other.running and not shut and self.world.reachable(self.name, other.name)
 
     def _receive(self) -> None:
         source = next((server for server in self.world.servers() if server.address == self.source), None)
@@ -187,13 +190,14 @@ class Server:
                 )
                 return
             start = source.binlog.index(position.last[0]) + 1
-        self.io_connected = True
+        if not self.io_connected:
+            self.io_connected, self.confirms = True, self.semi_sync_replica
         fresh = source.binlog[start:]
         if fresh:
             self.relay += fresh
             self.world.delivered.setdefault(self.name, set()).update(fresh)
             self.io_position = str(fresh[-1])
-            if self.semi_sync_replica:
+            if self.confirms:
                 source.received(fresh)
 
     def _apply(self) -> None:
@@ -244,9 +248,9 @@ class Server:
     def _binlog_pos(self, _session: int) -> Rows:
         return [{"@@gtid_binlog_pos": self._positions(0)[0]["binlog"]}]
 
-    @_statement(r"SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
+    @_statement(r"SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'")
     def _clients(self, _session: int) -> Rows:
-        count = sum(replica.semi_sync_replica for replica in self.attached()) if self.semi_sync_primary else 0
+        count = sum(replica.confirms for replica in self.attached()) if self.semi_sync_primary else 0
         return [{"Variable_name": "Rpl_semi_sync_master_clients", "Value": str(count)}]
 
     @_statement(r"SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
@@ -275,7 +279,9 @@ class Server:
                 "Using_Gtid": "Slave_Pos",
                 "Gtid_IO_Pos": self.io_position,
                 "Seconds_Behind_Master": (9 if self.relay else 0) if self.sql_running and self.io_connected else None,
+                "Last_IO_Errno": 1236 if self.io_error else 0,
                 "Last_IO_Error": self.io_error,
+                "Last_SQL_Errno": 0,
                 "Last_SQL_Error": "",
             }
         ]
@@ -334,12 +340,39 @@ class Server:
             raise DatabaseError(f"KILL CONNECTION {number}: (1094, 'Unknown thread id: {number}')")
         return []
 
-    @_statement(r"STOP SLAVE")
+    @_statement(r"SELECT @@read_only$")
+    def _is_read_only(self, _session: int) -> Rows:
+        return [{"@@read_only": int(self.read_only)}]
+
+    @_statement(r"STOP SLAVE IO_THREAD$")
+    def _stop_receiving(self, _session: int) -> Rows:
+        self.io_started = self.io_connected = False
+        return []
+
+    @_statement(r"START SLAVE IO_THREAD$")
+    def _start_receiving(self, _session: int) -> Rows:
+        if not self.sql_running:
+            return self._start_slave(0)
+        self.io_started, self.io_error = True, ""
+        return []
+
+    @_statement(r"SET GLOBAL rpl_semi_sync_slave_enabled=(\d)$")
+    def _acknowledge(self, _session: int, value: str) -> Rows:
+        self.semi_sync_replica = value == "1"
+        return []
+
+    @_statement(r"STOP SLAVE$")
     def _stop_slave(self, _session: int) -> Rows:
         self.io_started = self.io_connected = self.sql_running = False
         return []
 
-    @_statement(r"RESET SLAVE ALL")
+    def forget_after(self, position: str, count: int) -> None:
+        """Flashback: keep the first ``count`` transactions, stand at ``position``, follow nobody."""
+        self.binlog, self.slave_pos = self.binlog[:count], position
+        self._stop_slave(0)
+        self._reset_slave(0)
+
+    @_statement(r"RESET SLAVE ALL$")
     def _reset_slave(self, _session: int) -> Rows:
         self.source, self.relay, self.io_position, self.io_error = None, [], "", ""
         return []
@@ -349,11 +382,21 @@ class Server:
         self.source, self.relay, self.io_error = address, [], ""
         return []
 
-    @_statement(r"START SLAVE")
+    @_statement(r"START SLAVE$")
     def _start_slave(self, _session: int) -> Rows:
-        self.relay, self.io_position, self.io_error = [], self.slave_pos, ""
+        if not (self.io_started or self.sql_running):
+            self.relay, self.io_position = [], self.slave_pos
+        self.io_error = ""
         self.io_started = self.sql_running = True
         return []
+
+    def salvage(self) -> str:
+        """Apply the relay log of a server whose replication does not run; the position then reached."""
+        self.binlog += self.relay
+        if self.relay:
+            self.slave_pos = str(self.relay[-1])
+        self.relay, self.newest = [], (None, 0.0)
+        return self.slave_pos
 
     @_statement(r"SET GLOBAL rpl_semi_sync_master_enabled=(\d)(?:, GLOBAL rpl_semi_sync_slave_enabled=(\d))?")
     def _semi_sync(self, _session: int, primary: str, replica: str | None) -> Rows:

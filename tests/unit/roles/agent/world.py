@@ -28,15 +28,16 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from unittest import mock
 
-from failover_agent import gates, switchover
+from failover_agent import failover, gates, switchover
 from failover_agent.agent import Agent
 from failover_agent.config import Config, Pki, Vip
 from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.gtid import Gtid
+from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, Guard
 from failover_agent.host import Host, HostError
-from failover_agent.lease import Lease
+from failover_agent.lease import Lease, read_note
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB
-from failover_agent.model import Policy, Stored, Sync
+from failover_agent.model import Acknowledged, Policy, Stored, Sync, Term, to_json, utc
 from failover_agent.peer import Peer, PeerError
 
 from .sim_etcd import Etcd
@@ -47,9 +48,14 @@ P = ParamSpec("P")
 
 STEP_SECONDS = 0.05
 GUARD_SECONDS = 0.1
+FAILSAFE_SECONDS = 0.25
 AGENT_RESTART_SECONDS = 1.0
 VIP = "198.51.100.10"
 ETCD = "etcd"
+#: The world begins in 2026.
+EPOCH = 1.79e9
+#: Calls of other agents that wait for the loop of the one that is called.
+BEHIND_ACT = {"/prepare", "/cancel", "/promote", "/stop_receiving", "/acknowledge", "/step_down"}
 _NO_PKI = Pki("", "", "")
 
 
@@ -178,6 +184,10 @@ class SimHost(Host):
         """CLOCK_BOOTTIME of this machine; every machine counts from another zero."""
         return self._world.now + self._machine.clock_offset
 
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return EPOCH + self._world.now
+
     def database_state(self) -> str:
         """ActiveState of mariadb.service."""
         server = self._machine.server
@@ -211,6 +221,15 @@ class SimHost(Host):
     def lift_fence(self) -> None:
         """Open the port."""
         self._do("lift_fence", lambda: setattr(self._machine, "fenced", False))
+
+    @property
+    def shut_out(self) -> frozenset[str]:
+        """The addresses that may not replicate from here."""
+        return self._machine.shut_out
+
+    def set_shut_out(self, addresses: frozenset[str]) -> None:
+        """The firewall lets nothing through from them."""
+        self._do("set_shut_out", lambda: setattr(self._machine, "shut_out", addresses))
 
     @property
     def gate_open(self) -> bool:
@@ -253,6 +272,14 @@ class SimHost(Host):
         self._world.operation(self._machine, f"host.{name}", effect, HostError)
 
 
+class GuardHost(SimHost):
+    """The machine as the guard has it: a process of its own, with no faults planned for it."""
+
+    def _do(self, name: str, effect: Callable[[], None]) -> None:
+        del name
+        effect()
+
+
 class SimPeer(Peer):
     """HTTPS to the agent of another machine; what is said goes through JSON."""
 
@@ -271,7 +298,7 @@ class SimPeer(Peer):
         if not world.reachable(self._machine.name, self.host) or target.agent is None or target.frozen:
             world.pass_time(1.0)
             raise PeerError(f"{self.host} {path}: timed out")
-        if target.acting and path in {"/prepare", "/cancel", "/promote"}:
+        if target.acting and path in BEHIND_ACT:
             raise PeerError(f"{self.host} {path}: timed out behind another act")
         try:
             request = None if body is None else json.loads(json.dumps(body))
@@ -290,6 +317,73 @@ class SimPeer(Peer):
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class SimRejoin:
+    """Logs of the server of one machine."""
+
+    def __init__(self, world: World, machine: Machine) -> None:
+        self._world = world
+        self._machine = machine
+
+    def relay_pending(self) -> bool:
+        """Whether the relay log holds transactions that are not applied."""
+        return bool(self._machine.server.relay)
+
+    def salvage(self, connection: Connection) -> str:
+        """Apply them."""
+        del connection
+        return self._world.operation(self._machine, "salvage", self._machine.server.salvage, DatabaseError)
+
+    def fork(self, history: Sequence[Term], present: str) -> str:
+        """The last transaction that the primary has, too."""
+        del present
+        mine = self._machine.server.binlog
+        theirs = self._world.machines[history[-1].primary].server.binlog
+        common = [entry for entry, other in zip(mine, theirs, strict=False) if entry == other]
+        return str(common[-1]) if common else ""
+
+    def save_divergent(self, fork: str) -> tuple[str, int] | None:
+        """How many transactions lie beyond the fork."""
+        binlog = self._machine.server.binlog
+        kept = next((number for number, entry in enumerate(binlog, 1) if str(entry) == fork), 0)
+        return (fork, kept) if len(binlog) > kept else None
+
+    def saved(self) -> tuple[Any, ...]:
+        """Nothing is kept here."""
+        return ()
+
+    def flashback(self, connection: Connection, saved: tuple[str, int]) -> None:
+        """Undo what lies beyond the fork."""
+        del connection
+        server = self._machine.server
+        self._world.operation(self._machine, "flashback", lambda: server.forget_after(*saved), DatabaseError)
+
+
+class Turn:
+    """``Agent.act`` of one machine. There is one thread, so it only tells the world that the agent is busy."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._depth = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it."""
+        del blocking, timeout
+        self._depth += 1
+        self._machine.acting = True
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        self._depth -= 1
+        self._machine.acting = self._depth > 0
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_trouble: object) -> None:
+        self.release()
 
 
 class Shuffled(Executor):
@@ -361,6 +455,7 @@ class Machine:
     agent: Agent | None = None
     frozen: bool = False
     fenced: bool = False
+    shut_out: frozenset[str] = frozenset()
     gate: bool = False
     followers: bool = False
     keepalived: bool = True
@@ -369,9 +464,13 @@ class Machine:
     at_work_since: float = 0.0
     acting: bool = False
     renewing: bool = False
+    asking: bool = False
     next_tick: float = 0.0
     next_renewal: float = 0.0
     next_guard: float = 0.0
+    next_failsafe: float = 0.0
+    watch: Guard | None = None
+    next_watch: float = 0.0
     agent_starts_at: float | None = None
     reset_addresses: list[str] = field(default_factory=list)
 
@@ -417,7 +516,9 @@ class World:
         for number, (name, address) in enumerate(hosts.items(), start=1):
             config = self._config(name, hosts)
             server = Server(self, name, address, number)
-            self.machines[name] = Machine(name, address, config, server, clock_offset=1e6 * number)
+            machine = Machine(name, address, config, server, clock_offset=1e6 * number)
+            machine.watch = Guard(config, GuardHost(self, machine))
+            self.machines[name] = machine
 
     def _config(self, name: str, hosts: dict[str, str]) -> Config:
         folder = self._folder / name
@@ -469,12 +570,28 @@ class World:
         def connect(target: str) -> Peer:
             return SimPeer(self, machine, target)
 
-        machine.agent = Agent(machine.config, store, SimDatabase(self, machine), simulated, lease, connect)
+        machine.agent = Agent(
+            machine.config,
+            store,
+            SimDatabase(self, machine),
+            simulated,
+            lease,
+            connect,
+            SimRejoin(self, machine),
+            self.together,
+            lambda job: job(),
+        )
+        machine.agent.act = Turn(machine)
         machine.agent_starts_at = None
-        machine.frozen = machine.acting = machine.renewing = False
+        machine.frozen = machine.acting = machine.renewing = machine.asking = False
         machine.at_work_since = self.now
         # The lease thread starts a moment before the guard and the loop.
         machine.next_renewal, machine.next_guard, machine.next_tick = self.now, self.now + GUARD_SECONDS, self.now + 0.1
+
+    def together(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Several jobs of one agent at once: one after the other, in any order."""
+        for job in self.random.sample(jobs, len(jobs)):
+            job()
 
     def servers(self) -> list[Server]:
         """All servers."""
@@ -491,7 +608,6 @@ class World:
         """
         machine = self.machines[host]
         agent = self.agent(host)
-        machine.acting = True
         try:
             with mock.patch.multiple(
                 switchover, time=SimTime(self), ThreadPoolExecutor=lambda _workers: Shuffled(self)
@@ -500,8 +616,22 @@ class World:
         except CrashError:
             self.agent_died(machine)
             raise
-        finally:
-            machine.acting = False
+
+    def failover(
+        self, host: str, to: str = "", *, accept_data_loss: bool = False, check: bool = False
+    ) -> dict[str, Any]:
+        """``failoverctl failover`` on ``host``; the agent's answer.
+
+        :raises CrashError: the agent died on the way.
+        """
+        machine = self.machines[host]
+        asked = failover.Request("run-2", to, accept_data_loss, (), check)
+        try:
+            with mock.patch.object(failover, "time", SimTime(self)):
+                return failover.Failover(self.agent(host), asked).run()
+        except CrashError:
+            self.agent_died(machine)
+            raise
 
     def write(self, host: str) -> Gtid | None:
         """A client tries to write on ``host``; None when it is turned away."""
@@ -539,6 +669,7 @@ class World:
         machine.server.kill()
         machine.agent, machine.agent_starts_at = None, None
         machine.fenced = machine.gate = machine.followers = machine.frozen = False
+        machine.shut_out = frozenset()
         for path in Path(machine.config.runtime_directory).iterdir():
             path.unlink()
 
@@ -566,7 +697,7 @@ class World:
         """Let time pass."""
         self.pass_time(seconds)
 
-    def come_to_rest(self, limit_seconds: float = 60.0) -> str:
+    def come_to_rest(self, limit_seconds: float = 120.0) -> str:
         """End every fault and let time pass until all is well; what is not, after ``limit_seconds``."""
         self.calm_down()
         until = self.now + limit_seconds
@@ -609,6 +740,9 @@ class World:
             self.vip_holder = ready[0] if ready else None
 
     def _let_agent_work(self, machine: Machine) -> None:
+        if machine.powered and machine.watch is not None and self.now >= machine.next_watch:
+            machine.next_watch = self.now + INTERVAL_SECONDS
+            machine.watch.look()
         if machine.agent_starts_at is not None and self.now >= machine.agent_starts_at:
             self.start_agent(machine.name)
         if not machine.alive:
@@ -633,16 +767,19 @@ class World:
         if machine.agent is agent and machine.alive and self.now >= machine.next_guard:
             machine.next_guard = self.now + GUARD_SECONDS
             agent.guard()
+        if machine.agent is agent and machine.alive and not machine.asking and self.now >= machine.next_failsafe:
+            machine.next_failsafe = self.now + FAILSAFE_SECONDS
+            machine.asking = True
+            try:
+                agent.failsafe()
+            finally:
+                machine.asking = False
         if machine.agent is not agent or not machine.alive or machine.acting:
             return
         if self.now >= machine.next_tick or agent.wake.is_set():
-            machine.acting = True
             agent.wake.clear()
-            try:
-                agent.tick()
-            finally:
-                machine.acting = False
-            machine.next_tick = self.now + self.policy.tick_interval
+            agent.tick()
+            machine.next_tick = self.now + agent.pace()
 
     # ---- operations and what must hold after each
 
@@ -723,18 +860,28 @@ class World:
             raise BrokenInvariantError(f"acknowledged writes are held by no member of {sync}")
 
     def _check_lease(self, machine: Machine) -> None:
-        """The guard has three of its rounds to end what has no lease; a dead or frozen agent can end nothing."""
+        """The guard in the agent has three of its rounds to end what has no lease; where the agent is dead or frozen,
+        the other guard has.
+        """
         agent = machine.agent
         if agent is None or not machine.alive or self.now - machine.at_work_since < 3 * GUARD_SECONDS:
+            _id, _valid, until = read_note(Path(machine.config.runtime_directory) / "lease")
+            late = machine.config.policy.fence_margin - GRACE_SECONDS - 3 * INTERVAL_SECONDS
+            if machine.watch is not None and self.now + machine.clock_offset > until - late:
+                raise BrokenInvariantError(
+                    f"{machine.name} is writable without an agent, and its lease is about to end"
+                )
             return
         late = machine.config.policy.fence_margin - 3 * GUARD_SECONDS
-        if agent.host.now() > agent.lease.valid_until - late:
+        if agent.host.now() > agent.lease.leads_until - late:
             raise BrokenInvariantError(f"{machine.name} is writable, and its lease is about to end")
 
     # ---- the end
 
     def calm_down(self) -> None:
-        """End every fault, so that the agents can put the estate in order."""
+        """End every fault, and let a person look, so that the agents can put the estate in order."""
+        looked = Acknowledged("anna", utc(EPOCH + self.now))
+        self.etcd.commit({}, [Delete("pause"), Put("acknowledged", to_json(looked))])
         self.faults.clear()
         self.heal()
         self.etcd.available = True
@@ -742,6 +889,7 @@ class World:
             self.power_on(machine.name)
             self.thaw(machine.name)
             machine.server.apply_paused = False
+            machine.disk_free_fraction = 0.5
 
     def unsettled(self) -> str:
         """What is not as it should be in a healthy estate; empty when all is well."""
@@ -753,7 +901,7 @@ class World:
         checks = {
             "leader": (leader.holder, leader.term) == (term.primary, term.term),
             "writable": [m.name for m in self.machines.values() if m.server.writable] == [term.primary],
-            "fences": not any(m.fenced for m in self.machines.values()),
+            "fences": not any(m.fenced or m.shut_out for m in self.machines.values()),
             "gates": [m.name for m in self.machines.values() if m.gate] == [term.primary],
             "followers": [m.name for m in self.machines.values() if m.followers] == [term.primary],
             "address": self.vip_holder == term.primary,
