@@ -52,19 +52,30 @@ class Invariants:
             self._suspected = False
             self._seen = stored.term, stored.sync
             self._check_rows(stored)
-        if sum(machine.holds_vip for machine in world.machines.values()) > 1:
+        # Hosts that do not hear each other's advertisements may both take it while it moves.
+        if not world.vrrp_blocked and sum(machine.holds_vip for machine in world.machines.values()) > 1:
             holders = [machine.name for machine in world.machines.values() if machine.holds_vip]
             raise BrokenInvariantError(f"the address is on {' and '.join(holders)}")
 
     # ---- one writer
 
     def _check_writable(self, writable: list[Machine], stored: Stored) -> None:
+        """I1. A host without a lease may stay writable for a while if its agent stands still; nobody may notice."""
+        able = [machine for machine in writable if _could_acknowledge(machine)]
+        if len(able) > 1:
+            raise BrokenInvariantError(f"two hosts could acknowledge writes: {_names(able)}")
+        leased = [machine for machine in writable if _leased(machine)]
+        if len(leased) > 1:
+            raise BrokenInvariantError(f"two hosts are writable under valid leases: {_names(leased)}")
         term = stored.term
-        if len(writable) > 1:
-            raise BrokenInvariantError(f"two hosts are writable: {[machine.name for machine in writable]}")
         for machine in writable:
             if term is None or term.primary != machine.name:
-                raise BrokenInvariantError(f"{machine.name} is writable, but the term is {term}")
+                if machine in able and not machine.server.semi_sync_primary:
+                    raise BrokenInvariantError(f"{machine.name} writes alone, but the term is {term}")
+                if machine in leased and machine.alive:
+                    raise BrokenInvariantError(
+                        f"{machine.name} is writable under a valid lease, but the term is {term}"
+                    )
             self._check_lease(machine)
 
     def _check_lease(self, machine: Machine) -> None:
@@ -77,7 +88,25 @@ class Invariants:
             raise BrokenInvariantError(f"{machine.name} is writable, and its lease is about to end")
 
     def became_writable(self, server: Server) -> None:
-        """Everything that was acknowledged must be visible to clients there."""
+        """Everything that was acknowledged must be visible to clients there, and it waits if others count on it."""
+        stored = self._world.etcd.stored()
+        term, sync = stored.term, stored.sync
+        if term is None or term.primary != server.name:
+            return  # Judged by what it could acknowledge.
+        hidden = [entry for entry in self.acknowledged if not server.has(entry, applied=True)]
+        if hidden:
+            raise BrokenInvariantError(f"{server.name} became writable without {_some(hidden)}")
+        if sync is not None and sync.mode == "strict" and sync.members and not server.semi_sync_primary:
+            raise BrokenInvariantError(f"{server.name} became writable without waiting for {sync.members}")
+
+    def stopped_waiting(self, server: Server) -> None:
+        """I4: semi-sync was switched off; on a primary that writes only after ``sync`` says so."""
+        stored = self._world.etcd.stored()
+        term, sync = stored.term, stored.sync
+        if term is None or term.primary != server.name or not server.writable or sync is None:
+            return
+        if sync.mode == "strict":
+            raise BrokenInvariantError(f"{server.name} stopped waiting, but the sync set is {sync}")
 
     # ---- no acknowledged write is lost
 
@@ -90,9 +119,6 @@ class Invariants:
         term = stored.term
         if term is not None and not self._world.machines[term.primary].server.has(entry):
             raise BrokenInvariantError(f"{server.name} acknowledged {entry}, which {term.primary} of {term} lacks")
-
-    def stopped_waiting(self, server: Server) -> None:
-        """Semi-sync was switched off on a primary."""
 
     def _check_rows(self, stored: Stored) -> None:
         term = stored.term
@@ -118,6 +144,25 @@ class Invariants:
             holders = machines.keys() - {sync.primary}
         servers = [machines[name].server for name in holders]
         return all(any(server.has(entry) for server in servers) for entry in entries)
+
+
+def _could_acknowledge(machine: Machine) -> bool:
+    """Whether a client that writes there could be told that its write is safe."""
+    server = machine.server
+    if server.frozen or machine.frozen or machine.fenced:
+        return False
+    streams = server.dumps.values()
+    return not server.semi_sync_primary or any(each.semi_sync and each.receiving for each in streams)
+
+
+def _leased(machine: Machine) -> bool:
+    """Whether its agent believes that it holds its lease."""
+    agent = machine.agent
+    return agent is not None and agent.host.now() < agent.lease.valid_until
+
+
+def _names(machines: list[Machine]) -> str:
+    return " and ".join(machine.name for machine in machines)
 
 
 def _some(entries: list[Gtid]) -> str:

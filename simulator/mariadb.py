@@ -263,8 +263,11 @@ class Server:
         """Whether nothing can be written to the disk or done at all."""
         return self.frozen or self.machine.disk_full
 
-    def write(self) -> Gtid:
-        """An ordinary client commits one transaction; it is acknowledged now, later or never."""
+    def write(self, tell: Callable[[Gtid], None] | None = None) -> Gtid:
+        """An ordinary client commits one transaction; it is acknowledged now, later or never.
+
+        ``tell`` hears of the transaction before anybody else.
+        """
         assert self.writable
         sequence = self.binlog[-1].sequence if self.binlog else 0
         if self.slave_pos:
@@ -274,6 +277,8 @@ class Server:
         entry = Gtid(domain=0, sequence=sequence + 1, server=self.server_id)
         self.binlog.append(entry)
         self.newest = entry, self.kernel.now
+        if tell is not None:
+            tell(entry)
         if self.semi_sync_primary:
             self.waiting.append(entry)
         else:
