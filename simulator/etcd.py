@@ -132,11 +132,6 @@ class Member:
     up: bool = True
     frozen: bool = False
 
-    @property
-    def endpoint(self) -> str:
-        """Where clients find it."""
-        return f"https://{self.name}:2379"
-
 
 class Cluster:
     """Members on hosts, one of them the leader, and the requests that are on their way."""
@@ -152,6 +147,7 @@ class Cluster:
         #: Members that can serve a request now.
         self.serving: set[str] = set(self.members)
         self._electing = False
+        self._watches: dict[str, Callable[[], object]] = {}
         self._waiting: list[tuple[float, Member, Call]] = []
         self._held: list[tuple[Member, Call]] = []
 
@@ -208,7 +204,32 @@ class Cluster:
             self.store.now = self._kernel.now
             self.store.revoke(lease)
 
+    # ---- who watches
+
+    def watch(self, host: str, changed: Callable[[], object]) -> None:
+        """Tell ``changed`` of every new revision, as far as news get to ``host``; a later watch replaces it."""
+        self._watches[host] = changed
+
+    def tell(self) -> None:
+        """There is a new revision."""
+        network, kernel = self._world.network, self._kernel
+        for host, changed in self._watches.items():
+            near = self.members.get(host)
+            member = near if near is not None and near.name in self.serving else self._any_serving()
+            if member is not None and network.both_ways(member.host, host, ETCD):
+                kernel.after(0.001 + network.delay(member.host, host), changed)
+
+    def _any_serving(self) -> Member | None:
+        return next((member for member in self.members.values() if member.name in self.serving), None)
+
     # ---- who leads
+
+    def move(self, name: str) -> None:
+        """Another member leads, as somebody asked for it: leases begin anew."""
+        if name in self.serving:
+            self.leader = name
+            self.update()
+            self.store.extend(ELECTION_SECONDS)
 
     def _alive(self, member: Member) -> bool:
         return member.up and not member.frozen

@@ -84,7 +84,7 @@ class Invariants:
         if agent is None or not machine.alive or now - machine.at_work_since < GUARD_ROUNDS_SECONDS:
             return
         late = machine.config.policy.fence_margin - GUARD_ROUNDS_SECONDS
-        if agent.host.now() > agent.lease.valid_until - late:
+        if agent.host.now() > agent.lease.leads_until - late:
             raise BrokenInvariantError(f"{machine.name} is writable, and its lease is about to end")
 
     def became_writable(self, server: Server) -> None:
@@ -158,7 +158,7 @@ def _could_acknowledge(machine: Machine) -> bool:
 def _leased(machine: Machine) -> bool:
     """Whether its agent believes that it holds its lease."""
     agent = machine.agent
-    return agent is not None and agent.host.now() < agent.lease.valid_until
+    return agent is not None and agent.host.now() < agent.lease.leads_until
 
 
 def _names(machines: list[Machine]) -> str:

@@ -478,18 +478,27 @@ class Thread:
 
     def __init__(self, kernel: Kernel, target: Callable[..., object], args: tuple[Any, ...] = (), **_more: Any) -> None:
         self._kernel, self._target, self._arguments = kernel, target, args
+        self._ended = Event(kernel)
 
     def start(self) -> None:
         """Begin."""
-        process = self._kernel.process
-        assert process is not None
-        self._kernel.spawn(process, self._target, *self._arguments)
+        process = self._kernel.process or Process(self._kernel, "outside")
+        self._task = self._kernel.spawn(process, self._run)
+
+    def _run(self) -> None:
+        self._target(*self._arguments)
+        self._ended.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+        self._ended.wait(timeout)
 
 
 class SimTime:
     """The module ``time``."""
 
     strftime = staticmethod(time.strftime)
+    strptime = staticmethod(time.strptime)
     gmtime = staticmethod(time.gmtime)
 
     def __init__(self, kernel: Kernel) -> None:

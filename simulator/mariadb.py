@@ -354,9 +354,9 @@ class Server:
 
     def _path_open(self, other: Server) -> bool:
         """Whether packets of this server get to another."""
-        return not (self.machine.fenced or other.machine.fenced) and self.world.network.open(
-            self.name, other.name, DATABASE
-        )
+        here, there = self.machine, other.machine
+        shut = here.fenced or there.fenced or (there.shut_out and here.address in there.shut_out)
+        return not shut and self.world.network.open(self.name, other.name, DATABASE)
 
     def _start_io(self) -> None:
         self._stop_io()
@@ -518,7 +518,7 @@ class Server:
         replica._apply_soon()
 
     def _hear_confirmation(self, stream: Stream, sequence: int) -> None:
-        if not self.running or not stream.dumping or self.machine.fenced or stream.replica.machine.fenced:
+        if not self.running or not stream.dumping or not stream.replica._path_open(self):
             return
         if self.frozen:
             stream.acknowledged = sequence
@@ -554,6 +554,34 @@ class Server:
         self._moved.notify()
         if self.dumps:
             self._send()
+
+    # ---- what is done with its files
+
+    def salvage(self) -> str:
+        """Apply the relay log of a server whose replication does not run; the position then reached."""
+        last = self.binlog[-1].sequence if self.binlog else 0
+        fresh = [entry for entry in self.relay if entry.sequence > last]
+        self.binlog += fresh
+        if fresh:
+            self.slave_pos = str(fresh[-1])
+        self.relay, self.newest = [], (None, 0.0)
+        self._moved.notify()
+        return self.slave_pos
+
+    def forget_after(self, position: str, count: int) -> None:
+        """Flashback: keep the first ``count`` transactions, stand at ``position``, follow nobody."""
+        self.binlog, self.slave_pos = self.binlog[:count], position
+        self.world.lost_something()
+        self._stop_slave(0, None)
+        self._reset_slave(0)
+
+    def copy_of(self, source: Server) -> str:
+        """A new copy of another server; the position of the copy."""
+        self.binlog, self.relay, self.in_doubt = list(source.binlog), [], []
+        self.slave_pos, self.source, self._io = "", None, None
+        self.newest = (None, 0.0)
+        self.world.lost_something()
+        return str(source.binlog[-1]) if source.binlog else ""
 
     # ---- statements
 
@@ -646,7 +674,9 @@ class Server:
                 "Using_Gtid": "Slave_Pos",
                 "Gtid_IO_Pos": self.io_position,
                 "Seconds_Behind_Master": (9 if self.relay else 0) if self._sql_running and self.stream else None,
+                "Last_IO_Errno": 1236 if self.io_error else 0,
                 "Last_IO_Error": self.io_error,
+                "Last_SQL_Errno": 1950 if self.sql_error else 0,
                 "Last_SQL_Error": self.sql_error,
             }
         ]
@@ -717,6 +747,10 @@ class Server:
         if self.sessions.pop(int(number), None) is None:
             raise DatabaseError(f"KILL CONNECTION {number}: (1094, 'Unknown thread id: {number}')")
         return []
+
+    @_statement(r"SELECT @@read_only$")
+    def _is_read_only(self, _session: int) -> Rows:
+        return [{"@@read_only": int(self.read_only)}]
 
     @_statement(r"STOP SLAVE(?: (IO|SQL)_THREAD)?$")
     def _stop_slave(self, _session: int, which: str | None) -> Rows:

@@ -81,7 +81,9 @@ def _lease_from_answer() -> list[Replacement]:
         good = original(self)
         if good:
             self._valid_until = self._now() + self._policy.lease_ttl
-            self._note(f"{self._id} {self._valid_until}\n")
+            if self._id == self._led:
+                self._leads_until = self._valid_until
+            self._note()
         return good
 
     return [(lease.Lease, "_renew", renew)]

@@ -49,6 +49,8 @@ def run(schedule: Schedule, log: Callable[[str], None] | None = None) -> Outcome
         in_memory=True,
         tcp_gives_up_seconds=TCP_GIVES_UP_SECONDS,
     )
+    world.watches = True
+    world.applied_is_in_doubt = True
     try:
         with world.kernel.installed(), _logged(world, log):
             violation = _play(world, schedule, log)

@@ -26,22 +26,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from failover_agent import gates, switchover
-from failover_agent.agent import Agent
+from failover_agent.agent import WRITABLE, Agent
 from failover_agent.config import Config, Pki, Vip
-from failover_agent.daemon import _Waker
+from failover_agent.daemon import _move_etcd, _Waker
 from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.gtid import Gtid
 from failover_agent.host import Host, HostError
-from failover_agent.lease import Lease
+from failover_agent.lease import _PATIENCE_SECONDS, Lease
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB
-from failover_agent.model import Leader, Policy, Stored, Sync, Term, to_json
+from failover_agent.model import Leader, Policy, Stored, Sync, Term, history_json, to_json
 from failover_agent.peer import Peer, PeerError
 from failover_agent.seed import DataDirectory
 
 from simulator import etcd as sim_etcd
 from simulator.clients import Clients
 from simulator.invariants import BrokenInvariantError, Invariants
-from simulator.kernel import Call, CrashError, Event, Kernel, Process
+from simulator.kernel import EPOCH_SECONDS, Call, CrashError, Event, Kernel, Process
 from simulator.mariadb import Rows, Server
 from simulator.network import ALL, PEER, Network
 
@@ -50,6 +50,7 @@ __all__ = ["ETCD", "VIP", "BrokenInvariantError", "CrashError", "Fault", "Machin
 T = TypeVar("T")
 
 GUARD_SECONDS = 0.1
+FAILSAFE_SECONDS = 0.25
 AGENT_RESTART_SECONDS = 1.0
 PEER_TIMEOUT_SECONDS = 5.0
 VIP = "198.51.100.10"
@@ -127,10 +128,9 @@ class Store(Client):
         self._world = world
         self._machine = machine
         members = list(world.cluster.members.values())
+        self._members = dict(zip(machine.config.etcd_endpoints, members, strict=True))
         # A host asks its own member first.
-        members.sort(key=lambda member: (member.host != machine.name, member.name))
-        self._members = {member.endpoint: member for member in members}
-        self._endpoints = list(self._members)
+        self._endpoints = sorted(self._members, key=lambda endpoint: self._members[endpoint].host != machine.name)
         self._prefix = machine.config.prefix
         self._timeout = 1.0
 
@@ -173,7 +173,7 @@ class Store(Client):
     def _post(self, endpoint: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         world = self._world
         store = world.etcd
-        call: Call
+        member = self._members[endpoint]
 
         def effect() -> dict[str, Any]:
             match path:
@@ -186,13 +186,20 @@ class Store(Client):
                 case "/v3/lease/keepalive":
                     lease = int(body["ID"])
                     return {"result": {"TTL": str(round(store.leases[lease][1]))} if store.renew(lease) else {}}
+                case "/v3/maintenance/status":
+                    return {"header": {"member_id": member.name}, "leader": world.cluster.leader}
+                case "/v3/cluster/member/list":
+                    known = ((each.name, url) for url, each in self._members.items())
+                    return {"members": [{"ID": name, "name": name, "clientURLs": [url]} for name, url in known]}
+                case "/v3/maintenance/transfer-leadership":
+                    world.cluster.move(body["targetID"])
+                    return {}
                 case "/v3/lease/revoke":
                     store.revoke(int(body["ID"]))
                     return {}
             raise NotImplementedError(path)
 
         call = Call(world.kernel, self._timeout, effect, writes=path in {"/v3/kv/txn", "/v3/lease/grant"})
-        member = self._members[endpoint]
         if world.kernel.foreign:
             call.origin = self._machine.name
             world.cluster.at_once(member, call)
@@ -209,12 +216,11 @@ class SimLease(Lease):
         self._machine = machine
         super().__init__(client, policy, Path("lease"), now)
 
-    def _note(self, text: str) -> None:
-        self._machine.lease_note = text
+    def _note(self) -> None:
+        self._machine.lease_note = (self._id, self._valid_until, max(self._leads_until, self._failsafe_until))
 
-    def _load(self) -> tuple[int, float]:
-        lease, valid_until = self._machine.lease_note.split()
-        return int(lease), float(valid_until)
+    def _load(self) -> tuple[int, float, float]:
+        return self._machine.lease_note
 
 
 class SimDirectory(DataDirectory):
@@ -239,15 +245,15 @@ class SimDirectory(DataDirectory):
         return None
 
 
-class Marker:
-    """A file on tmpfs that is only there or not."""
+class Note:
+    """A small file of the agent: as much of :class:`pathlib.Path` as is used."""
 
-    def __init__(self, machine: Machine, name: str) -> None:
-        self._files, self._name = machine.files, name
+    def __init__(self, files: dict[str, str], name: str) -> None:
+        self._files, self._name = files, name
 
     def touch(self) -> None:
         """Make it."""
-        self._files.add(self._name)
+        self._files.setdefault(self._name, "")
 
     def exists(self) -> bool:
         """Whether it is there."""
@@ -256,7 +262,75 @@ class Marker:
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Remove it."""
         del missing_ok
-        self._files.discard(self._name)
+        self._files.pop(self._name, None)
+
+    def read_text(self, encoding: str) -> str:
+        """What is in it."""
+        del encoding
+        if self._name not in self._files:
+            raise FileNotFoundError(self._name)
+        return self._files[self._name]
+
+    def write_text(self, text: str, encoding: str) -> None:
+        """Replace what is in it."""
+        del encoding
+        self._files[self._name] = text
+
+    def with_suffix(self, suffix: str) -> Note:
+        """Another one beside it."""
+        return Note(self._files, self._name + suffix)
+
+    def rename(self, target: Note) -> None:
+        """Put it in the place of another one."""
+        target._files[target._name] = self._files.pop(self._name)
+
+
+class SimRejoin:
+    """Logs of the server of one machine."""
+
+    def __init__(self, world: World, machine: Machine) -> None:
+        self._world = world
+        self._machine = machine
+
+    def relay_pending(self) -> bool:
+        """Whether the relay log holds transactions that are not applied."""
+        return bool(self._machine.server.relay)
+
+    def salvage(self, connection: Connection) -> str:
+        """Apply them."""
+        del connection
+        return self._world.operation(self._machine, "salvage", self._salvage, DatabaseError)
+
+    def _salvage(self) -> str:
+        self._world.kernel.sleep(0.05 + 0.2 * self._world.random.random())
+        server = self._machine.server
+        if not server.running or server.stuck:
+            raise DatabaseError("salvage: the server has gone away")
+        return server.salvage()
+
+    def fork(self, history: Sequence[Term], present: str) -> str:
+        """The last transaction that the primary has, too."""
+        del present
+        mine = self._machine.server.binlog
+        theirs = self._world.machines[history[-1].primary].server.binlog
+        common = [entry for entry, other in zip(mine, theirs, strict=False) if entry == other]
+        return str(common[-1]) if common else ""
+
+    def save_divergent(self, fork: str) -> tuple[str, int] | None:
+        """How many transactions lie beyond the fork."""
+        binlog = self._machine.server.binlog
+        kept = next((number for number, entry in enumerate(binlog, 1) if str(entry) == fork), 0)
+        return (fork, kept) if len(binlog) > kept else None
+
+    def saved(self) -> tuple[Any, ...]:
+        """Nothing is kept here."""
+        return ()
+
+    def flashback(self, connection: Connection, saved: tuple[str, int]) -> None:
+        """Undo what lies beyond the fork."""
+        del connection
+        server = self._machine.server
+        self._world.operation(self._machine, "flashback", lambda: server.forget_after(*saved), DatabaseError)
 
 
 class SimHost(Host):
@@ -270,6 +344,10 @@ class SimHost(Host):
     def now(self) -> float:
         """CLOCK_BOOTTIME of this machine; every machine counts from another zero."""
         return self._world.kernel.now + self._machine.clock_offset
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return EPOCH_SECONDS + self._world.kernel.now + self._machine.wall_offset
 
     def database_state(self) -> str:
         """ActiveState of mariadb.service."""
@@ -309,6 +387,20 @@ class SimHost(Host):
             self._world.topology_changed()
 
         self._do("lift_fence", effect)
+
+    @property
+    def shut_out(self) -> frozenset[str]:
+        """The addresses that may not replicate from here."""
+        return self._machine.shut_out
+
+    def set_shut_out(self, addresses: frozenset[str]) -> None:
+        """The firewall lets nothing through from them."""
+
+        def effect() -> None:
+            self._machine.shut_out = addresses
+            self._world.topology_changed()
+
+        self._do("set_shut_out", effect)
 
     @property
     def gate_open(self) -> bool:
@@ -431,6 +523,7 @@ class Machine:
     config: Config
     server: Server
     clock_offset: float
+    directory: DataDirectory = field(init=False)
     powered: bool = True
     #: The whole host stands still.
     frozen: bool = False
@@ -446,8 +539,11 @@ class Machine:
     #: Since when an agent has been at work here without a pause.
     at_work_since: float = 0.0
     wall_offset: float = 0.0
-    lease_note: str = "0 0.0"
-    files: set[str] = field(default_factory=set)
+    shut_out: frozenset[str] = frozenset()
+    #: Files: the lease, others on tmpfs, and those that outlive a reboot.
+    lease_note: tuple[int, float, float] = (0, 0.0, 0.0)
+    runtime: dict[str, str] = field(default_factory=dict)
+    state: dict[str, str] = field(default_factory=dict)
     reset_addresses: list[str] = field(default_factory=list)
 
     @property
@@ -491,6 +587,8 @@ class World:
         self.in_memory = in_memory
         #: After so long a dump thread whose replica is silent ends (tcp_retries2).
         self.tcp_gives_up_seconds = tcp_gives_up_seconds
+        #: Whether agents hear at once of what changes in etcd. Without, they see it at their next look.
+        self.watches = False
         #: Whether what a replica confirmed survives the loss of its power (sync_relay_log=1).
         self.relay_is_synced = True
         #: Whether a killed replica that starts as SLAVE truncates the newest transaction that it had applied.
@@ -499,7 +597,7 @@ class World:
         self.machines: dict[str, Machine] = {}
         self.cluster = sim_etcd.Cluster(self, [sim_etcd.Member(name, name) for name in members])
         self.etcd = self.cluster.store
-        self.etcd.changed = self.kernel.touch
+        self.etcd.changed = self._decided
         self.faults: list[PlannedFault] = []
         self.operations: list[tuple[str, str]] = []
         self.watchers: list[Callable[[str, str], None]] = []
@@ -516,6 +614,7 @@ class World:
             config = self._config(name, hosts)
             server = Server(self, name, address, number)
             machine = Machine(name, address, config, server, clock_offset=1e6 * number)
+            machine.directory = SimDirectory(config)
             server.machine = machine
             self._at_address[address] = server
             self.machines[name] = machine
@@ -532,7 +631,7 @@ class World:
             estate="sim",
             host=name,
             hosts=hosts,
-            etcd_endpoints=("https://etcd:2379",),
+            etcd_endpoints=tuple(f"https://{hosts.get(member, member)}:2379" for member in self.cluster.members),
             pki=_NO_PKI,
             replication_pki=_NO_PKI,
             vips=(Vip("site", VIP, "primary"), Vip("web", "198.51.100.9", "web")),
@@ -596,14 +695,18 @@ class World:
         self.etcd.now = now
         for machine in self.machines.values():
             lease = self.etcd.grant(ttl)
-            machine.lease_note = f"{lease} {now + machine.clock_offset + ttl}"
+            until = now + machine.clock_offset + ttl
+            machine.lease_note = (lease, until, until if machine is first else 0.0)
             machine.server.running = True
             if machine is first:
                 machine.server.read_only, machine.server.semi_sync_primary = False, True
                 machine.gate = machine.followers = machine.holds_vip = True
+                machine.runtime[WRITABLE] = ""
                 leader = Put("leader", to_json(Leader(holder=primary, term=term)), lease=lease)
+        reign = Term(term=term, primary=primary, at="2025-12-31T00:00:00.000Z", reason="switchover")
         keys = [
-            Put("term", to_json(Term(term=term, primary=primary, at="2025-12-31T00:00:00.000Z"))),
+            Put("term", to_json(reign)),
+            Put("history", history_json((), reign)),
             Put("sync", to_json(Sync(term=term, primary=primary, members=others, mode="strict"))),
             leader,
         ]
@@ -641,10 +744,16 @@ class World:
         def connect(target: str) -> Peer:
             return SimPeer(self, machine, target)
 
-        agent = Agent(machine.config, store, SimDatabase(self, machine), simulated, lease, connect)
+        rejoin = SimRejoin(self, machine)
+        agent = Agent(machine.config, store, SimDatabase(self, machine), simulated, lease, connect, rejoin)
         if self.in_memory:
-            agent.directory = SimDirectory(machine.config)
-            agent._events_marker = Marker(machine, "events-were-on")  # type: ignore[assignment]
+            agent.directory = machine.directory
+            notes: dict[str, Any] = {
+                "_events_marker": Note(machine.runtime, "events-were-on"),
+                "_writable_marker": Note(machine.runtime, WRITABLE),
+                "_muted": Note(machine.state, "muted"),
+            }
+            vars(agent).update(notes, _may_be_writable=notes["_writable_marker"].exists())
         process = Process(self.kernel, machine.name)
         process.wall_offset = machine.wall_offset
         process.frozen = machine.frozen
@@ -654,17 +763,30 @@ class World:
         waker = _Waker(stop, agent)  # type: ignore[arg-type]
         self.kernel.spawn(process, lease.keep, stop, waker.renewed)
         self.kernel.spawn(process, self._guard, agent)
+        self.kernel.spawn(process, self._failsafe, agent)
+        self.kernel.spawn(process, _move_etcd, agent, store.clone(), stop)
         self.kernel.spawn(process, self._loop, agent)
+        if self.watches:
+            self.cluster.watch(machine.name, agent.wake.set)
 
     def _guard(self, agent: Agent) -> None:
         """The guard's thread. Before the lease comes to its end a round changes nothing, so those are left out."""
         while True:
-            until_due = agent.lease.valid_until - self.policy.fence_margin - agent.host.now()
+            until_due = agent.lease.leads_until - self.policy.fence_margin - agent.host.now()
             self.kernel.sleep(max(1, -(-until_due // GUARD_SECONDS)) * GUARD_SECONDS)
             try:
                 agent.guard()
             except HostError:
                 continue  # The daemon logs it; the next round tries again.
+
+    def _failsafe(self, agent: Agent) -> None:
+        """The failsafe's thread. Before a renewal is overdue a round changes nothing, so those are left out."""
+        policy, lease = self.policy, agent.lease
+        while True:
+            due = lease.valid_until - policy.lease_ttl + policy.renew_interval + _PATIENCE_SECONDS
+            rounds = -(-(due - agent.host.now()) // FAILSAFE_SECONDS)
+            self.kernel.sleep(max(1, rounds) * FAILSAFE_SECONDS)
+            agent.failsafe()
 
     def _loop(self, agent: Agent) -> None:
         """The main thread of the daemon."""
@@ -673,7 +795,7 @@ class World:
             agent.wake.clear()
             with contextlib.suppress(HostError, DatabaseError, EtcdError):
                 agent.tick()
-            agent.wake.wait(self.policy.tick_interval)
+            agent.wake.wait(agent.pace())
 
     def _agent_broke(self, process: Process, error: Exception) -> None:
         """A thread of an agent ended with an error that nobody expected. In production systemd starts it again."""
@@ -693,6 +815,11 @@ class World:
         """Whether a host runs."""
         machine = self.machines.get(host)
         return machine is None or (machine.powered and not machine.frozen)
+
+    def _decided(self) -> None:
+        """etcd has a new revision."""
+        self.kernel.touch()
+        self.cluster.tell()
 
     def topology_changed(self) -> None:
         """Links, fences, processes or machines have changed: whoever is connected looks again."""
@@ -766,8 +893,9 @@ class World:
         self.agent_died(machine)
         machine.server.power_lost()
         machine.fenced = machine.gate = machine.followers = machine.holds_vip = False
-        machine.lease_note = "0 0.0"
-        machine.files.clear()
+        machine.lease_note = (0, 0.0, 0.0)
+        machine.shut_out = frozenset()
+        machine.runtime.clear()
         for member in self._members_on(host):
             member.up, member.frozen = False, False
         if self._folder is not None:
@@ -978,7 +1106,7 @@ class World:
         checks = {
             "leader": (leader.holder, leader.term) == (term.primary, term.term),
             "writable": [m.name for m in self.machines.values() if m.server.writable] == [term.primary],
-            "fences": not any(m.fenced for m in self.machines.values()),
+            "fences": not any(m.fenced or m.shut_out for m in self.machines.values()),
             "gates": [m.name for m in self.machines.values() if m.gate] == [term.primary],
             "followers": [m.name for m in self.machines.values() if m.followers] == [term.primary],
             "address": self.vip_holder == term.primary,

@@ -8,23 +8,32 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from failover_agent import __version__, decide, gates
 from failover_agent.config import Config
+from failover_agent.election import Elector, expected, in_background, in_threads
 from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, read_database
 from failover_agent.model import (
+    AbandonElection,
+    Acknowledged,
     AcquireLeader,
     Action,
     Attach,
+    BeginElection,
     CloseGate,
+    CollectBallots,
+    CommitTerm,
     Database,
+    Expel,
     Fence,
+    Flashback,
+    HandOver,
     Hold,
     Leader,
     LiftFence,
@@ -32,17 +41,26 @@ from failover_agent.model import (
     MakeReadOnly,
     Member,
     OpenGate,
+    Pause,
     Promote,
+    Reclone,
     RecordSync,
     Role,
+    Salvage,
+    SaveDivergent,
+    StartAcknowledging,
     StartDatabase,
+    StepDown,
+    StopAcknowledging,
     StopWaiting,
     Stored,
     Sync,
     Term,
     View,
     WaitForReplica,
+    history_json,
     to_json,
+    utc,
 )
 from failover_agent.peer import Peer, PeerError
 from failover_agent.seed import DataDirectory, SeedError, stream_backup
@@ -50,7 +68,19 @@ from failover_agent.seed import DataDirectory, SeedError, stream_backup
 _log = logging.getLogger("failover-agent")
 #: A candidate that was prepared for a switchover waits this many seconds for the next word of the old primary.
 PREPARED_SECONDS = 10.0
+#: The file that says to the guard that clients may be able to write here.
+WRITABLE = "may-be-writable"
+#: The longest pause, in seconds: whoever needs a longer one has to say so again.
+_LONGEST_PAUSE = 7 * 86400.0
 _LOCK_ATTEMPTS = 5
+#: An agent that does not answer the small questions within so long (seconds) is silent.
+_ASK_SECONDS = 1.0
+#: A new copy that failed is not tried again for so long (seconds).
+_RECLONE_SECONDS = 60.0
+#: How often (seconds) an agent whose host is shut out is asked again.
+_SHUT_OUT_SECONDS = 3.0
+#: How often (seconds) the agent looks while an election runs, and while nobody leads.
+_ELECTION_PACE, _LEADERLESS_PACE = 0.1, 0.25
 
 
 class CommandError(Exception):
@@ -61,8 +91,35 @@ class CommandError(Exception):
         self.code = code
 
 
+class Rejoins(Protocol):
+    """What is done with data when things went wrong; implemented by :mod:`failover_agent.rejoin`."""
+
+    def relay_pending(self) -> bool:
+        """Whether the relay log holds events that are not applied."""
+
+    def salvage(self, connection: Connection) -> str:
+        """Apply them; the GTID position that was reached."""
+
+    def fork(self, history: Sequence[Term], present: str) -> str:
+        """Where this host left the estate's history; ``present`` is the primary's position."""
+
+    def save_divergent(self, fork: str) -> Any:
+        """Save what lies beyond ``fork``; None when there is nothing."""
+
+    def saved(self) -> Sequence[Any]:
+        """What was saved until now."""
+
+    def flashback(self, connection: Connection, saved: Any) -> None:
+        """Undo what was saved, and stand at the fork."""
+
+
 class Agent:
-    """The agent without its threads. ``act`` serialises everything that changes a role."""
+    """The agent without its threads. ``act`` serialises everything that changes a role.
+
+    Everything outside is handed in: ``store`` is etcd, ``connect`` makes a connection to the agent of another host,
+    ``rejoin`` handles logs and divergent data, ``together`` runs several small jobs at once and waits for them, and
+    ``background`` runs a long one without waiting.
+    """
 
     def __init__(
         self,
@@ -72,6 +129,9 @@ class Agent:
         host: Host,
         lease: Lease,
         connect: Callable[[str], Peer],
+        rejoin: Rejoins,
+        together: Callable[[Sequence[Callable[[], None]]], None] = in_threads,
+        background: Callable[[Callable[[], None]], None] = in_background,
     ) -> None:
         self.config = config
         self.store = store
@@ -79,10 +139,15 @@ class Agent:
         self.host = host
         self.lease = lease
         self.connect = connect
+        self.rejoin = rejoin
+        self.together = together
+        self.background = background
         self.directory = DataDirectory(config)
         self.act = threading.RLock()
+        self.promising = threading.Lock()
         self.wake = threading.Event()
-        self.may_be_writable = True
+        self.elector = Elector(self)
+        self.promised_until = 0.0
         self.prepared_for = ""
         self.prepared_until = 0.0
         self.seeding = ""
@@ -96,6 +161,36 @@ class Agent:
         self._followers_run: bool | None = None
         self._events_term = 0
         self._events_marker = Path(config.runtime_directory) / "events-were-on"
+        self._writable_marker = Path(config.runtime_directory) / WRITABLE
+        #: Before its first look the agent knows it from the one before it.
+        self._may_be_writable = self._writable_marker.exists()
+        #: The last reading of etcd that succeeded, however long ago.
+        self._last: Stored | None = None
+        self._known_term = 0
+        self._peers_asked = False
+        self._at_work_since = self._answered_at = host.now()
+        self._leaderless_since: float | None = None
+        self._sit_out_until = 0.0
+        self._divergence = ""
+        self._saved: Any = None
+        self._copying = False
+        self._copy_after = 0.0
+        self._silenced: dict[str, int] = {}
+        self._shut_out_next = 0.0
+        self._muted = Path(config.state_directory) / "muted"
+
+    @property
+    def may_be_writable(self) -> bool:
+        """Whether clients may be able to write here; when in doubt they may. A file tells the guard of a dead agent."""
+        return self._may_be_writable
+
+    @may_be_writable.setter
+    def may_be_writable(self, value: bool) -> None:
+        if value and not self._writable_marker.exists():
+            self._writable_marker.touch()
+        elif not value:
+            self._writable_marker.unlink(missing_ok=True)
+        self._may_be_writable = value
 
     # ------------------------------------------------------------------------------------------------ the loop
 
@@ -105,7 +200,7 @@ class Agent:
             view = self.look()
             actions = decide.decide(view, self.config.policy)
             self._say(actions)
-            problems = [("hold", action.why) for action in actions if isinstance(action, Hold)]
+            problems = [(action.code, action.why) for action in actions if isinstance(action, Hold)]
             for action in actions:
                 try:
                     self._apply(action, view)
@@ -121,21 +216,35 @@ class Agent:
             self._publish(view)
             self._align_followers()
             self._align_events()
+            self._align_shut_out()
+
+    def pace(self) -> float:
+        """Seconds until the next look, unless something happens before: what changes fast is looked at often."""
+        stored = self._stored
+        if stored is None or stored.term is None:
+            return self.config.policy.tick_interval
+        if stored.leader is None:
+            return _LEADERLESS_PACE
+        return _ELECTION_PACE if stored.leader.term > stored.term.term else self.config.policy.tick_interval
 
     def look(self) -> View:
         """Read everything the rules want to know."""
-        now = self.host.now()
         try:
-            stored: Stored | None = self.store.read()
+            self.learn(self.store.read())
         except EtcdError as error:
             _log.warning("etcd: %s", error)
-            stored = None
-        self._stored = stored
+            self._stored = None
+        stored = self._stored
+        now = self.host.now()
         database = self._observe()
         self._seen = database
+        if database.running:
+            self._answered_at = now
+        if database.replication is not None and database.replication.io_running:
+            self._divergence = ""
         self.may_be_writable = (
             not database.read_only if database.running else self.may_be_writable and database.starting
-        )
+        ) and self.directory.seeded
         self._note_attached(database, now)
         return View(
             now=now,
@@ -151,29 +260,126 @@ class Agent:
             held_back_until=self.prepared_until,
             detached_since=dict(self._detached_since),
             received=self._received(stored, database),
+            wall=self.host.wall(),
+            at_work_since=self._at_work_since,
+            leaderless_since=self._leaderless_since,
+            answered_at=self._answered_at,
+            promised_until=self.promised_until,
+            sit_out_until=self._sit_out_until,
+            retry_at=self.elector.retry_at,
+            abandoned=self.elector.abandoned,
+            disk_free_fraction=self.host.disk_free_fraction(),
+            priorities=self.config.priorities,
+            election=self.elector.election,
+            known_term=self._known_term,
+            divergence=self._divergence,
+            silenced=self._silent_now(stored),
+            muted_at=self._muted_at(),
+            engine=self.config.engine,
         )
+
+    def learn(self, stored: Stored) -> None:
+        """Take note of a reading of etcd."""
+        self._stored = self._last = stored
+        term, leader = stored.term, stored.leader
+        if term is None:
+            return
+        self._known_term = max(self._known_term, term.term)
+        if leader is not None:
+            self._leaderless_since = None
+            if (leader.holder, leader.term) == (self.config.host, term.term) and term.primary == self.config.host:
+                self.lease.lead(leader.lease)
+        elif self._leaderless_since is None:
+            self._leaderless_since = self.host.now()
 
     def guard(self) -> None:
         """Fence when the lease is about to end. Called ten times a second by a thread that waits for nothing else."""
         if not decide.must_fence(
             self.host.now(),
-            self.lease.valid_until,
+            self.lease.leads_until,
             self.config.policy,
             writable=self.may_be_writable,
         ):
             return
         _log.critical(
             "the lease ends in %.1f s and was not renewed: fencing",
-            self.lease.valid_until - self.host.now(),
+            self.lease.leads_until - self.host.now(),
         )
         self._fence()
+
+    def failsafe(self) -> None:
+        """While etcd is silent: go on being primary as long as every other data host promises to begin no election.
+
+        Called four times a second by a thread of its own. A promise holds for a lease from when it was given, which is
+        later than when it was asked for. It only ever extends a deadline that has not passed (databases.md 5.3, rule
+        3; the idea is Patroni's).
+        """
+        policy, now = self.config.policy, self.host.now()
+        last = self._last
+        if not (policy.failsafe and self.may_be_writable and self.lease.overdue and self.config.peers):
+            return
+        if last is None or last.term is None or last.term.primary != self.config.host:
+            return
+        if decide.must_fence(now, self.lease.leads_until, policy, writable=True):
+            return
+        if self.lease.failsafe_until - now > policy.lease_ttl - 1.0:
+            return
+        body = {"term": last.term.term, "primary": self.config.host}
+        answers = self.ask(tuple(self.config.peers), "/failsafe", body, _ASK_SECONDS / 2)
+        refused = {name: why for name, why in ((n, _no_promise(a)) for n, a in answers.items()) if why}
+        if not refused:
+            self.lease.extend(now + policy.lease_ttl)
+            _log.warning("etcd is silent; all data hosts promised to wait for %g s", policy.lease_ttl)
+        else:
+            _log.warning("etcd is silent, and not all data hosts promise to wait: %s", refused)
+
+    def ask(
+        self,
+        names: Sequence[str],
+        path: str,
+        body: dict[str, Any],
+        timeout: float,
+        also: Sequence[Callable[[], None]] = (),
+    ) -> dict[str, dict[str, Any] | PeerError]:
+        """Ask the agents of other hosts the same at once, and do ``also`` meanwhile: what each answered, or why not."""
+        answers: dict[str, dict[str, Any] | PeerError] = {}
+
+        def job(name: str) -> Callable[[], None]:
+            def call() -> None:
+                try:
+                    with contextlib.closing(self.connect(name)) as peer:
+                        answers[name] = peer.call(path, body, timeout=timeout)
+                except PeerError as error:
+                    answers[name] = error
+
+            return call
+
+        self.together([*(job(name) for name in names), *also])
+        return answers
+
+    @contextlib.contextmanager
+    def turn(self, seconds: float) -> Iterator[None]:
+        """``act``, for a caller who does not wait for ever.
+
+        :raises PeerError: this host is busy for longer than ``seconds``.
+        """
+        if not self.act.acquire(timeout=seconds):
+            raise PeerError(f"{self.config.host} is busy")
+        try:
+            yield
+        finally:
+            self.act.release()
 
     def _observe(self) -> Database:
         if self.seeding:
             return Database(running=False, starting=True, error=self.seeding)
+        if self.config.engine == "none":
+            return Database(running=False)
         database = self.database.observe()
         if database.running:
-            return database
+            replication = database.replication
+            pending = replication is not None and not replication.sql_running and self.rejoin.relay_pending()
+            return dataclasses.replace(database, relay_pending=pending)
         try:
             state = self.host.database_state()
         except HostError as error:
@@ -197,9 +403,9 @@ class Agent:
             return {}
         received = {}
         for name in database.attached:
-            if name not in sync.members:
+            if name not in sync.members or sync.mode == "degraded":
                 with contextlib.suppress(PeerError), contextlib.closing(self.connect(name)) as peer:
-                    received[name] = str(peer.call("/position")["gtid_io_pos"])
+                    received[name] = str(peer.call("/position", timeout=_ASK_SECONDS)["gtid_io_pos"])
         return received
 
     def _say(self, actions: tuple[Action, ...]) -> None:
@@ -233,7 +439,33 @@ class Agent:
             case Promote():
                 self.promote(action.term, wait_for_replica=action.wait_for_replica)
             case Attach():
-                self.attach(action.primary)
+                self.attach(action)
+            case BeginElection():
+                self.elector.begin(action, view)
+            case CollectBallots():
+                self.elector.collect(action, view)
+            case HandOver():
+                self.elector.hand_over(action, view)
+            case CommitTerm():
+                self.elector.commit(action, view)
+            case AbandonElection():
+                self.elector.abandon(action, view)
+            case StepDown():
+                self.step_down(view.stored, action.why)
+            case StartAcknowledging() | StopAcknowledging():
+                with self._connection(5.0) as connection:
+                    self.database.acknowledge(connection, enabled=isinstance(action, StartAcknowledging))
+            case Expel():
+                self._expel(action, view)
+            case Salvage():
+                with self._connection(60.0) as connection:
+                    _log.warning("applied from the relay log up to %s", self.rejoin.salvage(connection))
+            case SaveDivergent():
+                self._save_divergent(view)
+            case Flashback():
+                self._flashback()
+            case Reclone():
+                self._reclone()
             case WaitForReplica():
                 self.database.wait_for_replicas(enabled=True)
             case StopWaiting():
@@ -290,20 +522,58 @@ class Agent:
             return
         self._followers_run = wanted
 
+    def utc(self) -> str:
+        """Now, as text."""
+        return utc(self.host.wall())
+
+    def _ask_for_terms(self) -> None:
+        """Once in the life of an agent: does a peer know a later term than etcd? Then etcd was put back in time."""
+        if self._peers_asked:
+            return
+        self._peers_asked = True
+        for answer in self.ask(
+            tuple(self.config.peers), "/knows", {"term": self._known_term}, _ASK_SECONDS / 2
+        ).values():
+            if not isinstance(answer, PeerError):
+                self._known_term = max(self._known_term, int(answer["term"]))
+
     def _acquire(self, view: View) -> None:
         stored = view.stored
         assert stored is not None
         assert stored.term is not None
+        self._ask_for_terms()
+        if stored.term.term < self._known_term:
+            raise EtcdError(f"etcd says term {stored.term.term}, but another host knows term {self._known_term}")
         following = stored.term.term + 1
         sync = stored.sync or Sync(term=following, primary=view.host)
+        same = stored.term.primary == view.host
+        # The position stays that of the reign: what this host must hold before it is written.
+        term = Term(
+            following, view.host, stored.term.gtid if same else "", self.utc(), "return" if same else "failover"
+        )
         changes: list[Put | Delete] = [
-            Put("term", to_json(Term(term=following, primary=view.host, at=utc()))),
+            Put("term", to_json(term)),
             Put("leader", to_json(Leader(holder=view.host, term=following)), lease=view.lease),
-            Put("sync", to_json(dataclasses.replace(sync, term=following))),
+            Put("sync", to_json(dataclasses.replace(sync, term=following, primary=view.host))),
+            Put("history", history_json(stored.history, term)),
         ]
         if not self.store.commit(expected(stored, "term", "leader", "sync"), changes):
             raise EtcdError("the leader key was not taken: the estate changed meanwhile")
         _log.info("leading in term %d", following)
+
+    def step_down(self, stored: Stored | None, why: str) -> None:
+        """Give up the role at once: fence, then give the leader key back, so that nobody has to wait for the lease.
+
+        :raises HostError: the fence did not work; the key is kept then.
+        :raises EtcdError: the key was not given back, or nobody knows.
+        """
+        _log.critical("stepping down: %s", why)
+        self._sit_out_until = self.host.now() + self.config.policy.sit_out
+        self._fence()
+        if stored is None or stored.leader is None or stored.leader.holder != self.config.host:
+            return
+        if not self.store.commit(expected(stored, "leader", "term"), [Delete("leader")]):
+            raise EtcdError("the leader key was not given back: the estate changed meanwhile")
 
     def promote(self, term: int, *, wait_for_replica: bool) -> None:
         """Become writable in ``term``.
@@ -315,7 +585,7 @@ class Agent:
         stored = self._stored
         recorded = stored.term.gtid if stored and stored.term and stored.term.term == term else ""
         with self._connection(policy.switchover_limit + 2.0) as connection:
-            if decide.must_fence(self.host.now(), self.lease.valid_until, policy, writable=True):
+            if decide.must_fence(self.host.now(), self.lease.leads_until, policy, writable=True):
                 raise EtcdError("the lease is about to end: not becoming writable")
             self.may_be_writable = True
             self.database.promote(
@@ -326,10 +596,15 @@ class Agent:
             )
         self.restore_events()
 
-    def attach(self, primary: str) -> None:
-        """Replicate from the host ``primary``."""
+    def attach(self, action: Attach) -> None:
+        """Replicate from another host."""
         with self._connection(10.0) as connection:
-            self.database.attach(connection, self.config.hosts[primary])
+            self.database.attach(
+                connection,
+                self.config.hosts[action.primary],
+                acknowledge=action.acknowledge,
+                keep_received=action.keep_received,
+            )
         self.restore_events()
 
     def pause_events(self) -> None:
@@ -356,7 +631,7 @@ class Agent:
             members=tuple(sorted(action.members)),
             mode=action.mode,
         )
-        if not self.store.commit(expected(stored, "sync", "term"), [Put("sync", to_json(sync))]):
+        if not self.store.commit(expected(stored, "sync", "term", "leader"), [Put("sync", to_json(sync))]):
             raise EtcdError("the sync set was not recorded: the estate changed meanwhile")
         _log.warning("sync set: %s, members %s", sync.mode, ", ".join(sync.members) or "none")
 
@@ -365,8 +640,117 @@ class Agent:
         stored = view.stored
         assert stored is not None
         assert stored.sync is not None
-        if not self.store.commit(expected(stored, "sync", "term"), [Put("sync", to_json(stored.sync))]):
+        if not self.store.commit(expected(stored, "sync", "term", "leader"), [Put("sync", to_json(stored.sync))]):
             raise EtcdError("the sync set was not confirmed: the estate changed meanwhile")
+
+    # ------------------------------------------------------------------------------- whose acknowledgement counts (I3)
+
+    def _expel(self, action: Expel, view: View) -> None:
+        """Make sure that a lost member acknowledges nothing more, before the set goes on without it.
+
+        Its agent gives its word, for this state of the sync set; if it gives none, the firewall shuts it out.
+        """
+        assert view.stored is not None
+        revision = view.stored.revisions["sync"]
+        if not self._mute(action.host, revision):
+            self.host.set_shut_out(self.host.shut_out | {self.config.hosts[action.host]})
+            _log.warning("%s is shut out until its agent answers", action.host)
+        self._silenced[action.host] = revision
+
+    def _mute(self, name: str, revision: int) -> bool:
+        """Whether the agent of ``name`` gives its word not to acknowledge under ``revision`` of the sync set."""
+        try:
+            with contextlib.closing(self.connect(name)) as peer:
+                answer = peer.call("/acknowledge", {"enabled": False, "sync": revision}, timeout=2 * _ASK_SECONDS)
+        except PeerError as error:
+            _log.warning("%s", error)
+            return False
+        return answer.get("muted") == revision
+
+    def _silent_now(self, stored: Stored | None) -> tuple[str, ...]:
+        """The replicas that gave their word for the sync set as it is, or are shut out."""
+        revision = stored.revisions.get("sync", 0) if stored else -1
+        out = self.host.shut_out
+        return tuple(
+            name
+            for name, address in self.config.peers.items()
+            if address in out or self._silenced.get(name) == revision
+        )
+
+    def _muted_at(self) -> int:
+        try:
+            return int(self._muted.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return -1
+
+    def _acknowledge(self, revision: int) -> dict[str, Any]:
+        """Confirm nothing to the primary under ``revision`` of the sync set, also after a restart."""
+        with self.turn(_ASK_SECONDS):
+            fresh = self._muted.with_suffix(".new")
+            fresh.write_text(str(max(revision, self._muted_at())), encoding="utf-8")
+            fresh.rename(self._muted)
+            if self.database.observe().running:
+                with self._connection(2.0) as connection:
+                    self.database.acknowledge(connection, enabled=False)
+        return {"muted": revision}
+
+    def _align_shut_out(self) -> None:
+        """Let hosts in again whose agents give their word; all of them when this host is no primary any more."""
+        out = self.host.shut_out
+        stored = self._stored
+        if not out or stored is None or self.host.now() < self._shut_out_next:
+            return
+        self._shut_out_next = self.host.now() + _SHUT_OUT_SECONDS
+        back = set(out)
+        if self._role == "primary":
+            revision = stored.revisions.get("sync", 0)
+            back = {
+                address for name, address in self.config.peers.items() if address in out and self._mute(name, revision)
+            }
+        if back:
+            try:
+                self.host.set_shut_out(out - back)
+            except HostError as error:
+                _log.error("%s", error)
+
+    # ------------------------------------------------------------------------------------------ histories that forked
+
+    def _save_divergent(self, view: View) -> None:
+        """Save what only this host has. Nothing is undone or replaced before that has worked."""
+        stored = view.stored
+        assert stored is not None
+        assert stored.term is not None
+        with contextlib.closing(self.connect(stored.term.primary)) as peer:
+            present = str(peer.call("/position", timeout=_ASK_SECONDS)["gtid_binlog_pos"])
+        self._saved = self.rejoin.save_divergent(self.rejoin.fork(stored.history, present))
+        # With nothing to undo the primary has purged what is missing here: only a copy helps.
+        self._divergence = "saved" if self._saved is not None else "flashed_back"
+
+    def _flashback(self) -> None:
+        """Undo what was saved; where that cannot be done, the next step is a new copy."""
+        saved, self._divergence = self._saved, "flashed_back"
+        if saved is None:
+            return
+        with self._connection(600.0) as connection:
+            self.rejoin.flashback(connection, saved)
+        self.wake.set()
+
+    def _reclone(self) -> None:
+        """Fetch a new copy in a thread of its own: it takes as long as the data is large."""
+
+        def copy() -> None:
+            try:
+                done = self.seed(discard=True)
+                _log.warning("copied anew from %s at %s", done["from"], done["position"])
+                self._divergence = ""
+            except CommandError as error:
+                _log.error("no new copy: %s", error)
+            finally:
+                self._copying = False
+
+        if not self._copying and self.host.now() >= self._copy_after:
+            self._copying, self._copy_after = True, self.host.now() + _RECLONE_SECONDS
+            self.background(copy)
 
     @contextlib.contextmanager
     def _connection(self, timeout: float) -> Iterator[Connection]:
@@ -394,6 +778,9 @@ class Agent:
             sql_running=bool(replication and replication.sql_running),
             replicates_from=self._name_of(replication.host) if replication else None,
             semi_sync_replica=self._seen.semi_sync_replica,
+            priority=self.config.priority(self.config.host),
+            engine=self.config.engine,
+            disk_short=view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
         )
         text = to_json(member)
         if self._published == (self.lease.id, text) and self.config.host in view.stored.members:
@@ -431,7 +818,7 @@ class Agent:
             "term": term,
             "writable": self._role == "primary" and self.may_be_writable,
             "vips": vips,
-            "at": utc(),
+            "at": utc(time.time()),
         }
 
     def lag_seconds(self) -> int | None:
@@ -497,7 +884,7 @@ class Agent:
             else {},
             "lock": dataclasses.asdict(stored.lock) if stored and stored.lock else None,
             "problems": [{"code": code, "message": message} for code, message in self._problems],
-            "at": utc(),
+            "at": utc(time.time()),
         }
 
     def _ask_etcd(self) -> tuple[Stored | None, dict[str, bool]]:
@@ -531,6 +918,16 @@ class Agent:
                     return self._catch_up(str(request["run_id"]), str(request["position"]), float(request["limit"]))
                 case "/promote":
                     return self._promoted(caller, str(request["run_id"]), int(request["term"]))
+                case "/stop_receiving":
+                    return dataclasses.asdict(self.elector.stop_receiving(caller, int(request["term"])))
+                case "/knows":
+                    return {"term": self._known_term}
+                case "/failsafe":
+                    return self._promise(caller, int(request["term"]), str(request["primary"]))
+                case "/acknowledge":
+                    return self._acknowledge(int(request["sync"]))
+                case "/step_down":
+                    return self._told_to_step_down(caller, str(request["run_id"]))
         except (DatabaseError, EtcdError, HostError) as error:
             raise PeerError(str(error)) from error
         raise PeerError(f"{path} is no call of this agent ({__version__})")
@@ -610,7 +1007,7 @@ class Agent:
         started = time.monotonic()
         with self.act:
             stored = self.store.read()
-            self._stored = stored
+            self.learn(stored)
             leader = stored.leader
             if leader is None or (leader.holder, leader.term, leader.lease) != (
                 self.config.host,
@@ -629,7 +1026,73 @@ class Agent:
         self.wake.set()
         return {"promoted": True, "ms": round((time.monotonic() - started) * 1000, 1)}
 
+    def _promise(self, caller: str, term: int, primary: str) -> dict[str, Any]:
+        """Promise an isolated primary to begin no election for a lease from now; with the reason if not.
+
+        This host must know it as the leader: it then has begun no election that could still be on its way, as that
+        would have needed a reading without a leader.
+        """
+        if not self.promising.acquire(timeout=_ASK_SECONDS / 4):
+            return {"promised": False, "why": "an election is about to begin"}
+        try:
+            last = self._last
+            leader = last.leader if last else None
+            known = (
+                last is not None and last.term is not None and (last.term.term, last.term.primary) == (term, primary)
+            )
+            if not known or leader is None or (leader.holder, leader.term) != (primary, term) or caller != primary:
+                return {"promised": False, "why": f"{self.config.host} knows {leader} and {last and last.term}"}
+            if not self.lease.unanswered:
+                return {"promised": False, "why": f"etcd answers {self.config.host}"}
+            self.promised_until = self.host.now() + self.config.policy.lease_ttl
+            return {"promised": True, "why": ""}
+        finally:
+            self.promising.release()
+
+    def _told_to_step_down(self, caller: str, run_id: str) -> dict[str, Any]:
+        """A person runs a failover elsewhere, and this host still holds the leader key."""
+        with self.turn(2 * _ASK_SECONDS):
+            stored = self.store.read()
+            self.learn(stored)
+            self.step_down(stored, f"told by {caller} for run {run_id}")
+            self.wake.set()
+        return {}
+
     # ------------------------------------------------------------------------------------------------ commands
+
+    def pause(self, by: str, reason: str, seconds: float) -> dict[str, Any]:
+        """Let nothing be decided without a person for ``seconds``: no election, no step-down, no start of a database.
+
+        A planned switchover and a failover by command go on working; a lost lease fences all the same.
+        """
+        if not 0 < seconds <= _LONGEST_PAUSE:
+            raise CommandError("bad_request", f"a pause lasts up to {_LONGEST_PAUSE:.0f} seconds, not {seconds:g}")
+        now = self.host.wall()
+        value = Pause(by, reason, utc(now), utc(now + seconds))
+        client = self.store.clone()
+        try:
+            put = Put("pause", to_json(value), lease=client.grant(seconds))
+            client.commit({}, [put])
+        except EtcdError as error:
+            raise CommandError("quorum_lost", f"a pause needs etcd: {error}") from error
+        finally:
+            client.close()
+        self.wake.set()
+        return {"changed": True, "pause": dataclasses.asdict(value)}
+
+    def resume(self, by: str) -> dict[str, Any]:
+        """End a pause, and say that somebody has looked: failovers until now no longer count against the next."""
+        client = self.store.clone()
+        looked = Acknowledged(by, self.utc())
+        try:
+            paused = client.read().pause is not None
+            client.commit({}, [Delete("pause"), Put("acknowledged", to_json(looked))])
+        except EtcdError as error:
+            raise CommandError("quorum_lost", f"resuming needs etcd: {error}") from error
+        finally:
+            client.close()
+        self.wake.set()
+        return {"changed": paused, "acknowledged": dataclasses.asdict(looked)}
 
     def bootstrap(self, primary: str) -> dict[str, Any]:
         """Name the first primary of a new estate. Changes nothing when one was named before."""
@@ -643,9 +1106,11 @@ class Agent:
             stored = client.read()
             if stored.term is not None:
                 return {"changed": False, "primary": stored.term.primary, "term": stored.term.term}
+            term = Term(term=1, primary=primary, at=self.utc(), reason="bootstrap")
             changes: list[Put | Delete] = [
-                Put("term", to_json(Term(term=1, primary=primary, at=utc()))),
+                Put("term", to_json(term)),
                 Put("sync", to_json(Sync(term=1, primary=primary))),
+                Put("history", history_json((), term)),
             ]
             changed = client.commit({"term": 0, "leader": 0, "sync": 0}, changes)
             stored = client.read()
@@ -753,7 +1218,7 @@ class Agent:
                 stored = client.read()
                 if stored.lock is not None and stored.lock.run_id != run_id:
                     return {"acquired": False, "lock": dataclasses.asdict(stored.lock)}
-                acquired_at = stored.lock.acquired_at if stored.lock else utc()
+                acquired_at = stored.lock.acquired_at if stored.lock else self.utc()
                 lock = Lock(owner=owner, run_id=run_id, runbook=runbook, acquired_at=acquired_at)
                 put = Put("lock", to_json(lock), lease=client.grant(ttl_seconds))
                 if client.commit(expected(stored, "lock"), [put]):
@@ -781,12 +1246,8 @@ class Agent:
         return {"released": released, "lock": dataclasses.asdict(stored.lock)}
 
 
-def expected(stored: Stored, *keys: str) -> dict[str, int]:
-    """The revisions under which ``keys`` were read, as :meth:`failover_agent.etcd.Client.commit` wants them."""
-    return {key: stored.revisions.get(key, 0) for key in keys}
-
-
-def utc() -> str:
-    """Now as UTC ISO 8601 with milliseconds."""
-    now = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+def _no_promise(answer: dict[str, Any] | PeerError) -> str:
+    """Why an answer to ``/failsafe`` is no promise; empty when it is one."""
+    if isinstance(answer, PeerError):
+        return str(answer)
+    return "" if answer.get("promised") is True else str(answer.get("why") or "no reason")

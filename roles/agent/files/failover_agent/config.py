@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+from urllib.parse import urlsplit
 
-from failover_agent.model import Policy
+from failover_agent.model import DEFAULT_PRIORITY, Engine, LastReplicaLoss, Policy
 
 
 class ConfigError(Exception):
@@ -45,6 +46,8 @@ class Config:
     pki: Pki
     replication_pki: Pki
     vips: tuple[Vip, ...] = ()
+    engine: Engine = "mariadb"
+    priorities: dict[str, int] = field(default_factory=dict)
     health_address: str = "0.0.0.0"
     health_port: int = 8010
     peer_port: int = 8011
@@ -62,6 +65,16 @@ class Config:
     def address(self) -> str:
         """The address of this host in the estate."""
         return self.hosts[self.host]
+
+    def priority(self, host: str) -> int:
+        """How much ``host`` is wanted as primary: the highest is taken first, 0 never."""
+        return self.priorities.get(host, DEFAULT_PRIORITY)
+
+    @property
+    def witnesses(self) -> tuple[str, ...]:
+        """Addresses of the members of etcd that are no data hosts."""
+        addresses = [urlsplit(endpoint).hostname or "" for endpoint in self.etcd_endpoints]
+        return tuple(address for address in addresses if address not in self.hosts.values())
 
     @property
     def prefix(self) -> str:
@@ -105,7 +118,7 @@ def parse(raw: Any, where: str = "agent.json") -> Config:
         values["replication_pki"] = Pki(**raw["replication_pki"])
         values["vips"] = tuple(Vip(vip["name"], vip["address"], vip["follows"]) for vip in raw.get("vips", ()))
         values["etcd_endpoints"] = tuple(raw["etcd_endpoints"])
-        values["policy"] = Policy(**{k: float(v) for k, v in raw.get("policy", {}).items()})
+        values["policy"] = Policy(**dict(_knobs(raw.get("policy", {}))))
         config = Config(**values)
     except KeyError as error:
         raise ConfigError(f"{where}: {error} is missing") from error
@@ -115,6 +128,22 @@ def parse(raw: Any, where: str = "agent.json") -> Config:
     if mistakes:
         raise ConfigError(f"{where}: {'; '.join(mistakes)}")
     return config
+
+
+def _knobs(raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The knobs in the types of :class:`Policy`; what is none of them is left to be refused."""
+    defaults = {each.name: each.default for each in fields(Policy)}
+    for name, value in raw.items():
+        default = defaults.get(name)
+        if isinstance(default, (bool, str)):
+            if type(value) is not type(default):
+                kind = "text" if isinstance(default, str) else "true or false"
+                raise ValueError(f"policy.{name} is {value!r}, not {kind}")
+            yield name, value
+        elif isinstance(default, int):
+            yield name, int(value)
+        else:
+            yield name, float(value)
 
 
 def _mistakes(config: Config) -> Iterator[str]:
@@ -130,7 +159,17 @@ def _mistakes(config: Config) -> Iterator[str]:
         yield f"host is {config.host!r}, which hosts does not list"
     if not config.etcd_endpoints or not all(str(each).startswith("https://") for each in config.etcd_endpoints):
         yield f"etcd_endpoints is {list(config.etcd_endpoints)!r}, not a list of https addresses"
+    if config.engine not in get_args(Engine):
+        yield f"engine is {config.engine!r}, not one of {', '.join(get_args(Engine))}"
+    numbers = isinstance(config.priorities, dict) and all(type(each) is int for each in config.priorities.values())
+    if not numbers or any(each < 0 for each in config.priorities.values()):
+        yield f"priorities is {config.priorities!r}, not an object of names and whole numbers from 0"
     policy = config.policy
+    if policy.on_last_replica_loss not in get_args(LastReplicaLoss):
+        yield (
+            f"policy.on_last_replica_loss is {policy.on_last_replica_loss!r},"
+            f" not one of {', '.join(get_args(LastReplicaLoss))}"
+        )
     if policy.lease_ttl <= policy.fence_margin + policy.renew_interval:
         yield (
             f"policy.lease_ttl is {policy.lease_ttl:g}: no renewal fits before the fence,"

@@ -25,11 +25,14 @@ from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease
 from failover_agent.mariadb import DatabaseError, MariaDB
 from failover_agent.peer import Peer, PeerServer, serve
+from failover_agent.rejoin import Rejoin
 from failover_agent.switchover import Switchover
 
 _log = logging.getLogger("failover-agent")
 _GUARD_INTERVAL_SECONDS = 0.1
 _PEER_TIMEOUT_SECONDS = 5.0
+_FAILSAFE_INTERVAL_SECONDS = 0.25
+_MOVE_INTERVAL_SECONDS = 5.0
 
 
 def run(config: Config) -> None:
@@ -44,7 +47,8 @@ def run(config: Config) -> None:
     store = Client(config.etcd_endpoints, config.prefix, context)
     host = Host(config)
     lease = Lease(store.clone(), config.policy, Path(config.runtime_directory) / "lease", host.now)
-    agent = Agent(config, store, MariaDB(config), host, lease, _connector(config))
+    database = MariaDB(config)
+    agent = Agent(config, store, database, host, lease, _connector(config), Rejoin(config, database))
     peers = PeerServer(
         "0.0.0.0",
         config.peer_port,
@@ -58,6 +62,9 @@ def run(config: Config) -> None:
     threads = [
         threading.Thread(target=lease.keep, args=(stop, stop_wake.renewed), name="lease", daemon=True),
         threading.Thread(target=_guard, args=(agent, stop), name="guard", daemon=True),
+        threading.Thread(target=_failsafe, args=(agent, stop), name="failsafe", daemon=True),
+        threading.Thread(target=_watch, args=(agent, store.clone(), stop), name="watch", daemon=True),
+        threading.Thread(target=_move_etcd, args=(agent, store.clone(), stop), name="etcd", daemon=True),
         threading.Thread(target=health.serve_forever, name="health", daemon=True),
         threading.Thread(target=commands.serve_forever, name="commands", daemon=True),
     ]
@@ -72,7 +79,7 @@ def run(config: Config) -> None:
             agent.tick()
         except (HostError, DatabaseError, EtcdError) as error:
             _log.error("%s", error)
-        agent.wake.wait(config.policy.tick_interval)
+        agent.wake.wait(agent.pace())
     _notify("STOPPING=1")
 
 
@@ -106,6 +113,42 @@ def _guard(agent: Agent, stop: threading.Event) -> None:
         except Exception:
             # Nothing may end this thread: what failed is tried again in the next round.
             _log.critical("fencing failed", exc_info=True)
+
+
+def _failsafe(agent: Agent, stop: threading.Event) -> None:
+    while not stop.wait(_FAILSAFE_INTERVAL_SECONDS):
+        agent.failsafe()
+
+
+def _watch(agent: Agent, client: Client, stop: threading.Event) -> None:
+    """Look at once when etcd's keys change. Without this the loop sees it at its next look."""
+    while not stop.is_set():
+        try:
+            client.watch(agent.wake.set)
+        except EtcdError as error:
+            _log.debug("watch: %s", error)
+            stop.wait(1.0)
+
+
+def _move_etcd(agent: Agent, client: Client, stop: threading.Event) -> None:
+    """Keep the leader of etcd away from the primary's host.
+
+    A new leader of etcd lets every lease live for a whole time-to-live more. If both died together, the failover would
+    wait for etcd's election and then for a lease that begins anew.
+    """
+    others = (*agent.config.witnesses, *agent.config.peers.values())
+    while not stop.wait(_MOVE_INTERVAL_SECONDS):
+        if agent.role()["role"] != "primary":
+            continue
+        for address in others:
+            try:
+                name = client.move_leader(address)
+            except EtcdError as error:
+                _log.info("the leader of etcd stays: %s", error)
+                continue
+            if name:
+                _log.info("etcd is led by %s now, away from the primary", name)
+            break
 
 
 def _end(trouble: threading.ExceptHookArgs) -> None:
@@ -262,6 +305,10 @@ def command(agent: Agent, request: dict[str, Any]) -> dict[str, Any]:
             return agent.adopt()
         case "seed":
             return agent.seed(discard=bool(request.get("discard")))
+        case "pause":
+            return agent.pause(str(request["by"]), str(request.get("reason") or ""), float(request["seconds"]))
+        case "resume":
+            return agent.resume(str(request["by"]))
         case "lock_acquire":
             owner, run_id, runbook = (str(request[key]) for key in ("owner", "run_id", "runbook"))
             return agent.lock_acquire(owner, run_id, runbook, float(request["ttl_seconds"]))

@@ -7,32 +7,44 @@ unit tests and in a simulator. The invariants it serves:
 I1  Only the holder of the leader key with the current term is writable.
 I2  ``sync`` is made smaller before the primary stops waiting for a replica, and larger only after the primary waits
     and the replica holds everything; a host outside ``sync.members`` is never promoted by itself.
-I3  (promotion by election: not part of this version; nobody promotes itself)
+I3  A term names a new primary only after *every* member of the sync set has confirmed that it receives nothing more,
+    and after the one that is named has applied everything that any of them received (:mod:`failover_agent.elect`).
+    Then no write can be acknowledged in the old term any more, and every one that was is in the new primary: no
+    acknowledged write is lost, even if the old primary cannot be fenced.
 I4  A primary never stops waiting for its replicas unless ``sync`` already says ``degraded``.
 
-Facts about MariaDB that shape the rules, all measured: with sessions waiting for an acknowledgement, switching
-semi-sync off acknowledges them, a graceful stop or KILL commits them locally, and ``read_only=1`` blocks. Killing
-mariadbd is the only demotion that is right there. ``init_rpl_role`` decides what becomes of such transactions at the
-next start: the host of the current term keeps them (it may have acknowledged them), every other host discards them.
+Facts about MariaDB that shape the rules, all measured (databases.md, section 0): with sessions waiting for an
+acknowledgement, switching semi-sync off acknowledges them, a graceful stop or KILL commits them locally, and
+``read_only=1`` blocks. Killing mariadbd is the only demotion that is right there. ``init_rpl_role`` decides what
+becomes of such transactions at the next start: the host of the current term keeps them (it may have acknowledged them),
+every other host discards them. START SLAVE throws away relay logs that hold acknowledged, unapplied transactions.
 """
 
 from __future__ import annotations
 
-from failover_agent import gtid
+from failover_agent import elect, gtid
 from failover_agent.model import (
     AcquireLeader,
     Action,
     Attach,
     CloseGate,
+    Expel,
     Fence,
+    Flashback,
     Hold,
     LiftFence,
     MakeReadOnly,
     OpenGate,
     Policy,
     Promote,
+    Reclone,
     RecordSync,
+    Salvage,
+    SaveDivergent,
+    StartAcknowledging,
     StartDatabase,
+    StepDown,
+    StopAcknowledging,
     StopWaiting,
     Stored,
     Sync,
@@ -55,34 +67,74 @@ def decide(view: View, policy: Policy) -> tuple[Action, ...]:
     """The next actions of this host, in order. Applying them and deciding again leads to the estate's wanted state."""
     if view.stored is None:
         return (Hold("etcd gave no answer: without it no role is taken, and the lease guard fences in time"),)
-    term = view.stored.term
+    stored, term = view.stored, view.stored.term
     if term is None:
         return (
             *_closed(view, "no term yet"),
             Hold("the estate is not bootstrapped: no primary was named yet"),
         )
-    if view.now < view.held_back_until and term.primary != view.host:
+    if term.term < view.known_term:
+        why = f"etcd says term {term.term}, but term {view.known_term} was seen: was an old copy of etcd restored?"
+        return (*_closed(view, why), Hold(why, code="old_etcd"))
+    if view.engine == "none":
+        return _without_database(view, stored, term, policy)
+    if view.now < view.held_back_until and term.primary != view.host and _leads(stored, term.primary):
+        # Without the leader key that it began with a switchover cannot commit any more, and holds nobody back.
         return (Hold("a planned switchover is at work on this host"),)
+    writable = view.database.running and (not view.database.read_only or view.database.semi_sync_primary)
+    if elect.mine(view, stored, term) and not writable:
+        return (*_closed(view, "no primary while an election runs"), elect.run(view, stored, term, policy))
     if term.primary == view.host:
-        return _as_primary(view, view.stored, term, policy)
-    return _as_replica(view, term)
+        return _as_primary(view, stored, term, policy)
+    return _as_replica(view, stored, term, policy)
 
 
 def _closed(view: View, why: str) -> tuple[Action, ...]:
     return (CloseGate(why),) if view.gate_open else ()
 
 
+def _leads(stored: Stored, host: str) -> bool:
+    """Whether ``host`` holds the leader key of the current term."""
+    leader, term = stored.leader, stored.term
+    return leader is not None and term is not None and (leader.holder, leader.term) == (host, term.term)
+
+
 # ------------------------------------------------------------------------------------------------ the primary
 
 
 def _as_primary(view: View, stored: Stored, term: Term, policy: Policy) -> tuple[Action, ...]:
-    """Term names this host. Nobody else may promote itself, so coming back to this role loses nothing."""
-    database = view.database
+    """Term names this host: it holds all that was ever acknowledged, so coming back to this role loses nothing."""
+    database, leader = view.database, stored.leader
     if not view.seeded:
         return (
             *_closed(view, "no database of this estate"),
             Hold("the data directory does not belong to this estate"),
         )
+    if leader is not None and leader.holder != view.host:
+        return _deposed(view, term, leader.holder)
+    if must_fence(view.now, view.lease_valid_until, policy, writable=True):
+        return (
+            *_closed(view, "no valid lease"),
+            Hold("no valid lease: the database stays as the lease guard left it"),
+        )
+    heirs = _heirs(view, stored)
+    if view.now < view.sit_out_until and heirs:
+        again = (StepDown("it stepped down, and still holds the leader key"),) if leader is not None else ()
+        why = f"it stepped down: {', '.join(heirs)} may take over, until this host leads again"
+        return (*_closed(view, why), *again, Hold(why))
+    if not database.running and stored.pause is not None:
+        # A pause means that a person is at work here: nothing is started behind his back.
+        return (
+            *_closed(view, "the database is down"),
+            Hold("the database is down, and automation is paused", "paused"),
+        )
+    # The key comes before the start of the database: whoever holds it knows that no election will end in between, and
+    # that keeping transactions in doubt is right (rule 1).
+    if leader is None or leader.lease != view.lease:
+        return (AcquireLeader(f"term {term.term} is ours and nobody leads"),)
+    sick = _sick(view, stored, policy)
+    if sick and heirs:
+        return (*_closed(view, sick), StepDown(sick))
     if not database.running:
         closed = _closed(view, "the database is down")
         if database.starting:
@@ -90,19 +142,6 @@ def _as_primary(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         return (
             *closed,
             StartDatabase(f"term {term.term} is ours: keep what was written", keep_in_doubt=True),
-        )
-    if must_fence(view.now, view.lease_valid_until, policy, writable=True):
-        return (
-            *_closed(view, "no valid lease"),
-            Hold("no valid lease: the database stays as the lease guard left it"),
-        )
-    leader = stored.leader
-    if leader is None or (leader.holder == view.host and leader.lease != view.lease):
-        return (AcquireLeader(f"term {term.term} is ours and nobody leads"),)
-    if leader.holder != view.host:
-        return (
-            *_closed(view, "another host leads"),
-            Hold(f"{leader.holder} leads although term {term.term} names us"),
         )
     sync = stored.sync
     if sync is None or sync.term != term.term:
@@ -119,39 +158,100 @@ def _as_primary(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         steps.append(OpenGate(f"primary in term {term.term}"))
         return tuple(steps)
     gate = () if view.gate_open else (OpenGate(f"primary in term {term.term}"),)
-    return (*gate, *_membership(view, sync, policy))
+    return (*gate, *_membership(view, stored, sync, policy))
 
 
-def _membership(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
+def _deposed(view: View, term: Term, holder: str) -> tuple[Action, ...]:
+    """Another host holds the leader key, as an election runs: this database must not be written (I1), nor be started
+    before it is known as what.
+    """
+    why = f"{holder} holds the leader key, although term {term.term} names us: an election runs"
+    if view.database.running and not view.database.read_only:
+        return (*_closed(view, why), Fence(why))
+    return (*_closed(view, why), Hold(why))
+
+
+def _heirs(view: View, stored: Stored) -> tuple[str, ...]:
+    """The members that could take over at once, by themselves (I2)."""
+    sync, term = stored.sync, stored.term
+    if sync is None or term is None or sync.term != term.term or sync.mode != "strict":
+        return ()
+    known = ((name, stored.members.get(name)) for name in sync.members)
+    return tuple(
+        name
+        for name, member in known
+        if member is not None and member.role == "replica" and not member.disk_short and view.priority(name) > 0
+    )
+
+
+def _sick(view: View, stored: Stored, policy: Policy) -> str:
+    """Why this primary should not be one (drills 4, 9, 14); empty when it should, or when automation must not judge."""
+    if elect.held_back(stored, view.wall, policy):
+        return ""
+    silent = view.now - view.answered_at
+    if not view.database.running and silent >= policy.restart_limit:
+        return f"the database has not answered for {silent:.1f} s"
+    if view.disk_free_fraction < policy.disk_reserve_fraction:
+        return f"the data disk is nearly full: {view.disk_free_fraction:.1%} free"
+    return ""
+
+
+# ------------------------------------------------------------------------------------------------ its sync set
+
+
+def _membership(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     """Keep ``sync`` and semi-sync in step with the replicas that are really there (I2, I4)."""
-    database = view.database
     if sync.mode == "strict":
-        lost = tuple(name for name in sync.members if _gone(view, name, policy))
-        if lost:
-            left = tuple(name for name in sync.members if name not in lost)
-            why = f"{', '.join(lost)} gone for more than {policy.replica_loss:g} s"
-            return (RecordSync(why, members=left, mode="strict" if left else "degraded"),)
-        if not database.semi_sync_primary:
-            return (WaitForReplica("the sync set is strict"),)
-        joined = _acknowledging(view, sync)
-        return (
-            (
-                RecordSync(
-                    f"{', '.join(joined)} acknowledges",
-                    members=(*sync.members, *joined),
-                    mode="strict",
-                ),
-            )
-            if joined
-            else ()
-        )
+        return _shrink(view, sync, policy) or _grow_strict(view, sync)
+    return _grow_degraded(view, stored, sync, policy)
+
+
+def _shrink(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
+    lost = tuple(name for name in sync.members if _gone(view, name, policy))
+    if not lost:
+        return ()
+    left = tuple(name for name in sync.members if name not in lost)
+    why = f"{', '.join(lost)} gone for more than {policy.replica_loss:g} s"
+    if not left and policy.on_last_replica_loss == "block":
+        # Nothing is acknowledged without it, so it stays a member that may take over.
+        return (Hold(f"{why}: writes wait for it, as nothing may be written to one host alone", "blocked"),)
+    if left:
+        # The set goes on without them, so their word must not count any more *before* it does: a write that only a
+        # former member confirmed would be on no member (I3).
+        loud = tuple(name for name in lost if name not in view.silenced)
+        if loud:
+            return tuple(Expel(why, host=name) for name in loud)
+    return (RecordSync(why, members=left, mode="strict" if left else "degraded"),)
+
+
+def _grow_strict(view: View, sync: Sync) -> tuple[Action, ...]:
+    if not view.database.semi_sync_primary:
+        return (WaitForReplica("the sync set is strict"),)
+    joined = _complete(view, sync)
+    why = f"{', '.join(joined)} has received everything"
+    return (RecordSync(why, members=(*sync.members, *joined), mode="strict"),) if joined else ()
+
+
+def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
+    database = view.database
     if not database.semi_sync_primary:
-        if database.caught_up:
-            return (WaitForReplica(f"{', '.join(database.caught_up)} is connected and has everything"),)
-        return (Hold("degraded: no replica is connected and up to date"),)
-    if all(_gone(view, name, policy) for name in view.addresses if name != view.host):
+        close = tuple(name for name in database.caught_up if view.priority(name) > 0)
+        if not close:
+            return (Hold("degraded: no replica is connected and up to date", "degraded"),)
+        why = f"{', '.join(close)} is connected and has everything"
+        if _many(view):
+            # Here a replica confirms only when it is named. In mode degraded the names promise nothing yet.
+            if not set(close) & set(sync.members):
+                return (RecordSync(why, members=close, mode="degraded"),)
+            known = (stored.members.get(name) for name in close if name in sync.members)
+            if not any(member is not None and member.semi_sync_replica for member in known):
+                return (Hold("degraded: waiting for a replica to acknowledge", "degraded"),)
+        return (WaitForReplica(why),)
+    if all(_gone(view, name, policy) for name in view.addresses if name != view.host and view.priority(name) > 0):
         return (StopWaiting("the replica left before it became a member; sync already says degraded"),)
-    joined = _acknowledging(view, sync)
+    joined = _complete(view, Sync(sync.term, sync.primary))
+    if _many(view):
+        joined = tuple(name for name in joined if name in sync.members)
     return (RecordSync(f"{', '.join(joined)} acknowledges", members=joined, mode="strict"),) if joined else ()
 
 
@@ -160,10 +260,20 @@ def _gone(view: View, name: str, policy: Policy) -> bool:
     return since is not None and view.now - since >= policy.replica_loss
 
 
-def _acknowledging(view: View, sync: Sync) -> tuple[str, ...]:
-    """Connected hosts outside the sync set that have received all that was written before semi-sync waited for them."""
+def _many(view: View) -> bool:
+    """Whether there are replicas that are no members: with two data hosts the only other one may always confirm."""
+    return len(view.addresses) > 2
+
+
+def _complete(view: View, sync: Sync) -> tuple[str, ...]:
+    """Connected hosts outside ``sync`` that have received all that was written before semi-sync waited for them.
+
+    With two hosts the one that is connected must also be seen to acknowledge. With more, a host is recorded first, and
+    acknowledges second: as a member it is asked in every election, so what it confirms counts.
+    """
     database = view.database
-    if database.semi_sync_clients < len(database.attached):
+    confirming = len(sync.members) if _many(view) else len(database.attached)
+    if database.semi_sync_clients < max(confirming, 1):
         return ()
     written = gtid.parse(database.position)
     return tuple(
@@ -171,6 +281,7 @@ def _acknowledging(view: View, sync: Sync) -> tuple[str, ...]:
         for name in database.attached
         if name not in sync.members
         and name in view.received
+        and view.priority(name) > 0
         and not gtid.missing(gtid.parse(view.received[name]), written)
     )
 
@@ -178,8 +289,8 @@ def _acknowledging(view: View, sync: Sync) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------ everybody else
 
 
-def _as_replica(view: View, term: Term) -> tuple[Action, ...]:
-    """Term names another host: follow it, and never be writable."""
+def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple[Action, ...]:
+    """Term names another host: follow it, never be writable, and take over when it is gone."""
     database = view.database
     closed = _closed(view, f"{term.primary} is primary in term {term.term}")
     if not view.seeded:
@@ -187,6 +298,8 @@ def _as_replica(view: View, term: Term) -> tuple[Action, ...]:
     if not database.running:
         if database.starting:
             return (*closed, Hold("mariadbd is starting"))
+        if stored.pause is not None:
+            return (*closed, Hold("the database is down, and automation is paused", "paused"))
         return (
             *closed,
             StartDatabase(f"replica of {term.primary}: discard what nobody acknowledged"),
@@ -200,25 +313,98 @@ def _as_replica(view: View, term: Term) -> tuple[Action, ...]:
         return (*closed, MakeReadOnly(f"{term.primary} is primary in term {term.term}"))
     if view.fenced:
         return (*closed, LiftFence("the database is read-only"))
+    # What a member received may be acknowledged and nowhere else. Elsewhere the primary still has it.
+    precious = not elect.lacks(view, stored.sync, term) or not _leads(stored, term.primary)
+    if database.relay_pending and precious:
+        return (*closed, Salvage("what was received before the database was restarted may be acknowledged"))
+    elector = elect.of_another(view, stored, term)
+    if elector:
+        # Nothing may be received from anybody now (I3): what this host said it holds must stay true.
+        return (*closed, Hold(f"{elector} runs an election"))
+    if stored.leader is None:
+        step = elect.begin(view, stored, term, policy)
+        return (*closed, step) if not isinstance(step, Hold) else (*closed, *_follow(view, stored, term, policy), step)
+    return (*closed, *_follow(view, stored, term, policy, keep_received=precious))
+
+
+def _follow(
+    view: View, stored: Stored, term: Term, policy: Policy, *, keep_received: bool = True
+) -> tuple[Action, ...]:
+    """Receive from the primary, apply, and acknowledge as far as this host may."""
+    database, replication = view.database, view.database.replication
     address = view.addresses.get(term.primary)
     if address is None:
-        return (
-            *closed,
-            Hold(f"{term.primary} is primary in term {term.term}, but no address is known for it"),
-        )
-    replication = database.replication
+        return (Hold(f"{term.primary} is primary in term {term.term}, but no address is known for it"),)
+    acknowledge = _may_acknowledge(view, stored, term)
+
+    def attach(why: str) -> tuple[Action, ...]:
+        return (Attach(why, primary=term.primary, keep_received=keep_received, acknowledge=acknowledge),)
+
     if replication is None or replication.host != address:
-        return (*closed, Attach(f"follow {term.primary}, term {term.term}", primary=term.primary))
+        return attach(f"follow {term.primary}, term {term.term}")
+    if replication.diverged:
+        return _rejoin(view, stored, term, replication.error, policy)
     if replication.error:
-        return (*closed, Hold(f"replication from {term.primary} stopped: {replication.error}"))
-    if not database.semi_sync_replica:
-        return (
-            *closed,
-            Attach(f"{term.primary} waits for acknowledgements that are switched off here", primary=term.primary),
-        )
+        return (Hold(f"replication from {term.primary} stopped: {replication.error}", "replication"),)
     if not replication.sql_running or not (replication.io_running or replication.io_connecting):
-        return (
-            *closed,
-            Attach(f"replication from {term.primary} does not run", primary=term.primary),
-        )
-    return closed
+        return attach(f"replication from {term.primary} does not run")
+    if database.semi_sync_replica and not acknowledge:
+        return (StopAcknowledging("no member of the sync set, so its word must not count"),)
+    if acknowledge and not database.semi_sync_replica:
+        return (StartAcknowledging(f"{term.primary} waits for acknowledgements that are switched off here"),)
+    return ()
+
+
+def _may_acknowledge(view: View, stored: Stored, term: Term) -> bool:
+    """Whether this host's word may count (I3): only of a host that every election asks. With two data hosts there is
+    one replica, and nobody is elected unless it is a member; a host that is never a candidate confirms nothing.
+    """
+    sync = stored.sync
+    if view.priority(view.host) <= 0:
+        return False
+    if not _many(view):
+        return True
+    named = sync is not None and sync.term == term.term and view.host in sync.members
+    return named and stored.revisions.get("sync", 0) > view.muted_at
+
+
+def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) -> tuple[Action, ...]:
+    """The histories forked (rule 7): save what only this host has, then undo it, or fetch a new copy."""
+    why = f"the history of {term.primary} is no continuation of the own: {error}"
+    if not policy.auto_rejoin or stored.pause is not None:
+        return (Hold(f"{why}; `failoverctl rejoin {view.host}` repairs it", "diverged"),)
+    if not _leads(stored, term.primary):
+        return (Hold(f"{why}; and no primary leads at the moment", "diverged"),)
+    match view.divergence:
+        case "":
+            return (SaveDivergent(why),)
+        case "saved":
+            return (Flashback(why),)
+    return (Reclone(why),)
+
+
+# ------------------------------------------------------------------------------------------------ without a database
+
+
+def _without_database(view: View, stored: Stored, term: Term, policy: Policy) -> tuple[Action, ...]:
+    """Engine ``none``: nothing can be lost, so whoever may leads when the key is free. The gate follows the key."""
+    leader = stored.leader
+    if leader is not None and leader.holder != view.host:
+        return _closed(view, f"{leader.holder} leads in term {term.term}")
+    if must_fence(view.now, view.lease_valid_until, policy, writable=True):
+        return (*_closed(view, "no valid lease"), Hold("no valid lease"))
+    if leader is not None and leader.lease == view.lease:
+        return () if view.gate_open else (OpenGate(f"leading in term {term.term}"),)
+    closed = _closed(view, "nobody leads")
+    if term.primary != view.host:
+        held = elect.held_back(stored, view.wall, policy)
+        if held:
+            return (*closed, held)
+        since = view.now if view.leaderless_since is None else view.leaderless_since
+        others = sorted((-view.priority(name), name) for name in view.addresses if view.priority(name) > 0)
+        place = [name for _priority, name in others].index(view.host) + 1 if view.priority(view.host) > 0 else 0
+        if not place or view.now < since + place * policy.election_step or view.now < view.promised_until:
+            return (*closed, Hold("nobody leads: left to better candidates"))
+        if view.now < view.at_work_since + policy.lease_ttl:
+            return (*closed, Hold("nobody leads, and this agent began less than a lease ago"))
+    return (*closed, AcquireLeader(f"nobody leads in term {term.term}"))

@@ -20,9 +20,12 @@ from failover_agent.config import Pki
 from failover_agent.model import (
     Member,
     Stored,
+    acknowledged_from,
+    history_from,
     leader_from,
     lock_from,
     member_from,
+    pause_from,
     sync_from,
     term_from,
 )
@@ -133,6 +136,62 @@ class Client:
         """Another client for another thread."""
         return Client(tuple(self._endpoints), self._prefix, self._context, self._timeout)
 
+    def watch(self, changed: Callable[[], None], timeout: float = 30.0) -> None:
+        """Call ``changed`` for every change below the prefix; returns when there was none for ``timeout`` seconds.
+
+        Only a hint: what is not heard here is seen by the next reading. (etcd documentation, "Watch keys".)
+
+        :raises EtcdError: the endpoint that answered last does not, or the stream broke.
+        """
+        endpoint = self._endpoints[0]
+        start = self._prefix.encode()
+        end = start[:-1] + bytes([start[-1] + 1])
+        url = urlsplit(endpoint)
+        connection = http.client.HTTPSConnection(
+            url.hostname or "", url.port, timeout=self._timeout, context=self._context
+        )
+        body = {"create_request": {"key": _encode(start), "range_end": _encode(end)}}
+        try:
+            connection.request("POST", "/v3/watch", json.dumps(body), {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise EtcdError(f"/v3/watch answered {response.status}")
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout)
+            while line := response.readline():
+                if b'"events"' in line:
+                    changed()
+        except TimeoutError:
+            return
+        except (OSError, http.client.HTTPException) as error:
+            raise EtcdError(f"{endpoint}: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+        raise EtcdError(f"{endpoint}: the watch ended")
+
+    def move_leader(self, address: str) -> str:
+        """Let another member of etcd lead, if the one that this client asks first does; the member that leads then.
+
+        ``address`` is the host in the client URL of the member that is wanted. Empty when nothing was moved.
+
+        :raises EtcdError: etcd refused, or did not answer.
+        """
+        endpoint = self._endpoints[0]
+        try:
+            status = self._post(endpoint, "/v3/maintenance/status", {})
+            me = str(status["header"]["member_id"])
+            if str(status.get("leader", "")) != me:
+                return ""
+            members = self._post(endpoint, "/v3/cluster/member/list", {}).get("members", [])
+            for member in members:
+                urls = member.get("clientURLs", [])
+                if str(member["ID"]) != me and any(f"//{address}:" in str(each) for each in urls):
+                    self._post(endpoint, "/v3/maintenance/transfer-leadership", {"targetID": str(member["ID"])})
+                    return str(member.get("name", address))
+        except (OSError, http.client.HTTPException, KeyError) as error:
+            raise EtcdError(f"{endpoint}: {error or type(error).__name__}") from error
+        return ""
+
     def close(self) -> None:
         """Close all connections."""
         for connection in self._connections.values():
@@ -221,17 +280,24 @@ def parse_stored(raw: Mapping[str, tuple[str, int, int]]) -> Stored:
         if name.startswith("members/"):
             members[name.removeprefix("members/")] = _typed(name, text, member_from)
     leader = raw.get("leader")
+
+    def typed(name: str, read: Callable[[Any], T]) -> T | None:
+        return _typed(name, raw[name][0], read) if name in raw else None
+
     return Stored(
-        term=_typed("term", raw["term"][0], term_from) if "term" in raw else None,
+        term=typed("term", term_from),
         leader=_typed("leader", leader[0], lambda value: leader_from(value, leader[2])) if leader else None,
-        sync=_typed("sync", raw["sync"][0], sync_from) if "sync" in raw else None,
-        lock=_typed("lock", raw["lock"][0], lock_from) if "lock" in raw else None,
+        sync=typed("sync", sync_from),
+        lock=typed("lock", lock_from),
+        history=typed("history", history_from) or (),
+        pause=typed("pause", pause_from),
+        acknowledged=typed("acknowledged", acknowledged_from),
         members=members,
         revisions={name: revision for name, (_text, revision, _lease) in raw.items()},
     )
 
 
-def _typed(name: str, text: str, read: Callable[[dict[str, Any]], T]) -> T:
+def _typed(name: str, text: str, read: Callable[[Any], T]) -> T:
     try:
         return read(json.loads(text))
     except (KeyError, TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from failover_agent.config import Config
 
 PRIMARY_TARGET = "failover-primary.target"
 _FENCE_TABLE = "failover_fence"
+_SHUT_OUT_TABLE = "failover_shut_out"
 
 
 class HostError(Exception):
@@ -44,13 +45,23 @@ class Host:
         self._runtime = Path(config.runtime_directory)
         self._gate = self._runtime / "vip_primary"
         self._permit = self._runtime / "mariadb.env"
-        self._fenced = _table_exists()
+        # A file and no variable: the guard of a dead agent fences too, and the next agent has to know.
+        self._fenced = self._runtime / "fenced"
+        self._shut_out = self._runtime / "shut-out"
+        if _table_exists():
+            self._fenced.touch()
+        else:
+            self._fenced.unlink(missing_ok=True)
 
     # ---- time
 
     def now(self) -> float:
         """Seconds of CLOCK_BOOTTIME."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def wall(self) -> float:
+        """Seconds since 1970. Only for what people read, and for the count of failovers in an hour."""
+        return time.time()
 
     # ---- the database's unit
 
@@ -83,7 +94,7 @@ class Host:
     @property
     def fenced(self) -> bool:
         """Whether the database port is shut."""
-        return self._fenced
+        return self._fenced.exists()
 
     def fence(self) -> None:
         """Shut the database port, then kill mariadbd at once. The port first, so that no late answer gets out."""
@@ -98,7 +109,7 @@ class Host:
         problem = None
         try:
             run(["nft", "-f", "-"], feed=rules, timeout=1.0)
-            self._fenced = True
+            self._fenced.touch()
         except HostError as error:
             problem = error
         try:
@@ -114,7 +125,32 @@ class Host:
     def lift_fence(self) -> None:
         """Open the database port again."""
         run(["nft", "-f", "-"], feed=f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\n")
-        self._fenced = False
+        self._fenced.unlink(missing_ok=True)
+
+    @property
+    def shut_out(self) -> frozenset[str]:
+        """The addresses that may not replicate from here."""
+        try:
+            return frozenset(self._shut_out.read_text(encoding="utf-8").split())
+        except OSError:
+            return frozenset()
+
+    def set_shut_out(self, addresses: frozenset[str]) -> None:
+        """Let nothing pass between the database port and ``addresses``: no acknowledgement of theirs arrives any more.
+
+        The table is replaced in one transaction of nftables.
+        """
+        port = self._config.database_port
+        rules = "".join(
+            f"  chain input_{number} {{ type filter hook input priority -190;"
+            f" {_family(address)} saddr {address} tcp dport {port} drop; }}\n"
+            for number, address in enumerate(sorted(addresses))
+        )
+        table = f"table inet {_SHUT_OUT_TABLE} {{}}\ndelete table inet {_SHUT_OUT_TABLE}\n"
+        run(["nft", "-f", "-"], feed=f"{table}table inet {_SHUT_OUT_TABLE} {{\n{rules}}}\n" if rules else table)
+        fresh = self._shut_out.with_suffix(".new")
+        fresh.write_text("\n".join(sorted(addresses)), encoding="utf-8")
+        fresh.rename(self._shut_out)
 
     def _database_pid(self) -> int:
         """The main process of the database, 0 when it does not run. From its pid file if that is right, without asking
@@ -188,6 +224,10 @@ class Host:
         """Free share (0..1) of the file system that holds the data directory."""
         usage = shutil.disk_usage(self._config.database_directory)
         return usage.free / usage.total
+
+
+def _family(address: str) -> str:
+    return "ip6" if ":" in address else "ip"
 
 
 def _table_exists() -> bool:

@@ -12,6 +12,8 @@ from failover_agent.etcd import Client, EtcdError
 from failover_agent.model import Policy
 
 _log = logging.getLogger("failover-agent.lease")
+#: A try to renew counts as unanswered after so long (seconds).
+_PATIENCE_SECONDS = 0.3
 
 
 class Lease:
@@ -20,6 +22,9 @@ class Lease:
     The time is counted from when the renewal was *sent*, so this host never believes longer than etcd does. Both are
     kept in a file on tmpfs: a restarted agent goes on with the same lease and the same deadline, a rebooted host does
     not find it.
+
+    ``leads_until`` is the time up to which this host may be writable: the end of the lease *on which it led last*. A
+    new lease is worth nothing until the leader key hangs on it (I1), so only :meth:`lead` makes it count.
     """
 
     def __init__(self, client: Client, policy: Policy, path: Path, now: Callable[[], float]) -> None:
@@ -29,7 +34,10 @@ class Lease:
         self._now = now
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
-        self._id, self._valid_until = self._load()
+        self._id, self._valid_until, self._leads_until = self._load()
+        self._led = self._id if self._leads_until >= self._valid_until else 0
+        self._tried_at = self._answered_at = 0.0
+        self._failsafe_until = 0.0
 
     @property
     def id(self) -> int:
@@ -43,6 +51,54 @@ class Lease:
         with self._lock:
             return self._valid_until
 
+    @property
+    def leads_until(self) -> float:
+        """CLOCK_BOOTTIME seconds up to which this host may be writable."""
+        with self._lock:
+            return max(self._leads_until, self._failsafe_until)
+
+    @property
+    def failsafe_until(self) -> float:
+        """Up to when all other data hosts have promised to begin no election; 0.0 when they have not."""
+        with self._lock:
+            return self._failsafe_until
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a renewal should have been answered by now."""
+        with self._lock:
+            since = self._valid_until - self._policy.lease_ttl
+        return self._now() > since + self._policy.renew_interval + _PATIENCE_SECONDS
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether etcd has not answered this host since the last try to renew."""
+        with self._lock:
+            return self._answered_at < self._tried_at <= self._now() - _PATIENCE_SECONDS
+
+    def lead(self, lease: int) -> None:
+        """The leader key of the current term was seen to hang on ``lease``."""
+        with self._lock:
+            if lease != self._id:
+                return
+            self._led = lease
+            changed = self._leads_until != self._valid_until
+            self._leads_until = self._valid_until
+        if changed:
+            self._note()
+
+    def extend(self, until: float) -> None:
+        """All other data hosts have promised: the deadline is ``until`` although etcd is silent.
+
+        A deadline that has passed stays passed: by then somebody else may lead.
+        """
+        with self._lock:
+            now = self._now()
+            if now >= max(self._leads_until, self._failsafe_until) - self._policy.fence_margin:
+                return
+            self._failsafe_until = until
+        self._note()
+
     def renew(self) -> bool:
         """Renew once, or take a new lease when the old one is gone. Whether that worked."""
         with self._renewing:
@@ -50,6 +106,8 @@ class Lease:
 
     def _renew(self) -> bool:
         sent = self._now()
+        with self._lock:
+            self._tried_at = sent
         try:
             lease = self.id
             if lease and not self._client.renew(lease):
@@ -62,20 +120,25 @@ class Lease:
             _log.warning("the lease was not renewed: %s", error)
             return False
         with self._lock:
+            self._answered_at = self._now()
             self._id, self._valid_until = lease, sent + self._policy.lease_ttl
-            text = f"{self._id} {self._valid_until}\n"
-        self._note(text)
+            if lease == self._led:
+                self._leads_until = self._valid_until
+            self._failsafe_until = 0.0 if lease == self._led else self._failsafe_until
+        self._note()
         return True
 
-    def _note(self, text: str) -> None:
+    def _note(self) -> None:
         """Write by rename: an agent that dies half-way must not leave half a lease."""
-        fresh = self._path.with_suffix(".new")
-        try:
-            fresh.write_text(text, encoding="utf-8")
-            fresh.rename(self._path)
-        except OSError as error:
-            # The lease itself is fine. A restarted agent finds an earlier end and is the more careful.
-            _log.error("%s was not written: %s", self._path, error)
+        with self._lock:
+            text = f"{self._id} {self._valid_until} {max(self._leads_until, self._failsafe_until)}\n"
+            fresh = self._path.with_suffix(".new")
+            try:
+                fresh.write_text(text, encoding="utf-8")
+                fresh.rename(self._path)
+            except OSError as error:
+                # The lease itself is fine. A restarted agent finds an earlier end and is the more careful.
+                _log.error("%s was not written: %s", self._path, error)
 
     def keep(self, stop: threading.Event, renewed: Callable[[bool], None]) -> None:
         """Renew until ``stop``; ``renewed`` hears the outcome of every try. The body of the lease thread."""
@@ -85,9 +148,14 @@ class Lease:
             if stop.wait(self._policy.renew_interval if good else self._policy.renew_interval / 3):
                 return
 
-    def _load(self) -> tuple[int, float]:
-        try:
-            lease, valid_until = self._path.read_text(encoding="utf-8").split()
-            return int(lease), float(valid_until)
-        except (OSError, ValueError):
-            return 0, 0.0
+    def _load(self) -> tuple[int, float, float]:
+        return read_note(self._path)
+
+
+def read_note(path: Path) -> tuple[int, float, float]:
+    """Lease id, its end, and the time up to which the host may be writable; zeros when nothing is noted."""
+    try:
+        lease, *ends = path.read_text(encoding="utf-8").split()
+        return int(lease), float(ends[0]), float(ends[-1])
+    except (OSError, ValueError, IndexError):
+        return 0, 0.0, 0.0

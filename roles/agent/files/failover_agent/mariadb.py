@@ -13,7 +13,7 @@ import pymysql.cursors
 from failover_agent import gtid
 from failover_agent.config import Config
 from failover_agent.gates import REQUIRED_SETTINGS, Activity
-from failover_agent.model import Database, Replication
+from failover_agent.model import Ballot, Database, Replication
 
 #: Statements as they show in the process list, perhaps behind comments.
 _COMMENTS = r"\s*(?:/\*.*?\*/\s*)*"
@@ -201,13 +201,36 @@ class MariaDB:
         """Semi-sync of the primary on or off."""
         self._connection().run(f"SET GLOBAL rpl_semi_sync_master_enabled={int(enabled)}")
 
-    def attach(self, connection: Connection, address: str) -> None:
-        """Replicate from ``address`` by GTID, over TLS with this host's certificate, as a semi-sync replica."""
+    def attach(
+        self,
+        connection: Connection,
+        address: str,
+        *,
+        acknowledge: bool = True,
+        keep_received: bool = True,
+        limit: float = 1.0,
+    ) -> None:
+        """Replicate from ``address`` by GTID, over TLS with this host's certificate; ``acknowledge`` as semi-sync
+        replica.
+
+        A START SLAVE of both threads throws away what is received and not applied (databases.md, finding 6). With
+        ``keep_received`` it is applied first; where only the receiving stopped, only that is started again.
+
+        :raises DatabaseError: what was received is not applied within ``limit`` seconds; nothing is discarded then.
+        """
         config = self._config
+        connection.run("STOP SLAVE IO_THREAD")
         connection.run(
-            "STOP SLAVE",
-            "SET GLOBAL rpl_semi_sync_master_enabled=0, GLOBAL rpl_semi_sync_slave_enabled=1",
+            f"SET GLOBAL rpl_semi_sync_master_enabled=0, GLOBAL rpl_semi_sync_slave_enabled={int(acknowledge)}"
         )
+        replication = parse_replication(connection.rows("SHOW SLAVE STATUS"))
+        if keep_received and replication is not None and replication.sql_running:
+            if replication.host == address and replication.uses_gtid:
+                connection.run("START SLAVE IO_THREAD")
+                return
+            if not self.wait_for(connection, replication.gtid_io_pos, limit):
+                raise DatabaseError(f"what was received, up to {replication.gtid_io_pos}, is not applied yet")
+        connection.run("STOP SLAVE")
         positions = connection.rows(_POSITIONS)[0]
         together = _merged(positions)
         if together != gtid.parse(str(positions["applied"])):
@@ -227,6 +250,39 @@ class MariaDB:
             ),
         )
         connection.run("START SLAVE")
+
+    def acknowledge(self, connection: Connection, *, enabled: bool) -> None:
+        """Confirm to the primary what is received, or no longer. It takes effect when receiving begins anew."""
+        connection.run(f"SET GLOBAL rpl_semi_sync_slave_enabled={int(enabled)}")
+        replication = parse_replication(connection.rows("SHOW SLAVE STATUS"))
+        if replication is None or not (replication.io_running or replication.io_connecting):
+            return
+        connection.run("STOP SLAVE IO_THREAD")
+        if replication.sql_running:  # Otherwise the start would throw away what is not applied.
+            connection.run("START SLAVE IO_THREAD")
+
+    def stop_receiving(self, connection: Connection, host: str) -> Ballot:
+        """Stop the IO thread, see that it has stopped, and tell what ``host``, this server, holds (I3).
+
+        :raises DatabaseError: it does not stop, or the server is no replica.
+        """
+        if not connection.value("SELECT @@read_only"):
+            raise DatabaseError(f"{host} is writable")
+        connection.run("STOP SLAVE IO_THREAD")
+        rows = connection.rows("SHOW SLAVE STATUS")
+        replication = parse_replication(rows)
+        if rows and str(rows[0]["Slave_IO_Running"]) != "No":
+            raise DatabaseError(f"the IO thread of {host} has not stopped: {rows[0]['Slave_IO_Running']}")
+        applied = str(_merged(connection.rows(_POSITIONS)[0]))
+        failed = replication is not None and replication.sql_errno != 0
+        return Ballot(
+            host=host,
+            io_stopped=True,
+            received=replication.gtid_io_pos if replication else "",
+            applied=applied,
+            sql_running=bool(replication and replication.sql_running),
+            error=replication.error if replication is not None and failed else "",
+        )
 
     def begin_at(self, connection: Connection, position: str) -> None:
         """Let a fresh copy begin its own binary log at ``position``, so that it can serve replicas from there."""
@@ -338,6 +394,8 @@ def parse_replication(rows: list[dict[str, Any]]) -> Replication | None:
         gtid_io_pos=str(row.get("Gtid_IO_Pos") or ""),
         lag_seconds=int(behind) if behind is not None else None,
         error="; ".join(errors) if fatal else "",
+        io_errno=int(row.get("Last_IO_Errno") or 0) if running == "No" else 0,
+        sql_errno=int(row.get("Last_SQL_Errno") or 0) if str(row["Slave_SQL_Running"]) != "Yes" else 0,
     )
 
 

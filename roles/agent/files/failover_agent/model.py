@@ -7,7 +7,9 @@ no administrator can step it) unless a name says otherwise; wall-clock times are
 
 from __future__ import annotations
 
+import calendar
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +17,12 @@ from failover_agent import gtid
 
 Mode = Literal["strict", "degraded"]
 Role = Literal["primary", "replica", "fenced", "starting", "stopped", "unseeded"]
+Engine = Literal["mariadb", "none"]
+LastReplicaLoss = Literal["degrade", "block"]
+#: The priority of a host that nobody gave one.
+DEFAULT_PRIORITY = 100
+#: So many terms are remembered in ``history``.
+HISTORY = 20
 
 
 # ------------------------------------------------------------------------------------------------ what etcd holds
@@ -24,18 +32,24 @@ Role = Literal["primary", "replica", "fenced", "starting", "stopped", "unseeded"
 class Term:
     """Key ``term``: who was made primary last, and at which GTID position. It outlives every lease.
 
-    ``term`` grows by one at every change, so of two claims the one with the larger term is right.
+    ``term`` grows by one at every change, so of two claims the one with the larger term is right. ``reason`` is
+    bootstrap, switchover, failover, return (the same host leads again) or forced (a person accepted a loss). The key
+    ``history`` is a list of the last of these objects, newest last, written with every new term.
     """
 
     term: int
     primary: str
     gtid: str = ""
     at: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Leader:
     """Key ``leader``, attached to the lease of its holder: exists only while the holder is alive and connected.
+
+    With the number of the key ``term`` its holder leads; with the next number it runs an election, and ``term`` still
+    names the old primary: an election that comes to nothing leaves no trace.
 
     ``lease`` is etcd's own note of the lease the key hangs on; it is read, never stored.
     """
@@ -49,7 +63,8 @@ class Leader:
 class Sync:
     """Key ``sync``: which replicas the primary waits for. A host outside ``members`` may lack acknowledged writes.
 
-    Invariant I2: it is made smaller before the primary stops waiting, and larger only after it waits.
+    Invariant I2: it is made smaller before the primary stops waiting, and larger only after it waits. ``strict``
+    without members is blocked: the primary waits, and has nobody to wait for (``on_last_replica_loss: block``).
     """
 
     term: int
@@ -69,6 +84,27 @@ class Lock:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Key ``pause``, on a lease of its own that ends by itself: until then nothing is decided without a person.
+
+    No election, no step-down, no start of a stopped database, no automatic reclone. A lost lease fences all the same.
+    """
+
+    by: str
+    reason: str
+    at: str
+    until: str
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """Key ``acknowledged``: a person has looked; automatic failovers before it no longer count against the next."""
+
+    by: str
+    at: str
+
+
+@dataclass(frozen=True)
 class Member:
     """Key ``members/<host>``, leased: what a data host says of itself. Published on change."""
 
@@ -81,6 +117,9 @@ class Member:
     sql_running: bool = False
     replicates_from: str | None = None
     semi_sync_replica: bool = False
+    priority: int = 100
+    engine: str = "mariadb"
+    disk_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,16 +130,25 @@ class Stored:
     leader: Leader | None = None
     sync: Sync | None = None
     lock: Lock | None = None
+    history: tuple[Term, ...] = ()
+    pause: Pause | None = None
+    acknowledged: Acknowledged | None = None
     members: dict[str, Member] = field(default_factory=dict)
     revisions: dict[str, int] = field(default_factory=dict)
 
 
-def to_json(value: Term | Leader | Sync | Lock | Member) -> str:
+def to_json(value: Term | Leader | Sync | Lock | Pause | Acknowledged | Member) -> str:
     """The JSON text of one of the dataclasses above, keys sorted, as it is stored in etcd."""
     fields = asdict(value)
     if isinstance(value, Leader):
         del fields["lease"]
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def history_json(history: tuple[Term, ...], newest: Term) -> str:
+    """The text of the key ``history`` after the term ``newest``."""
+    kept = (*(each for each in history if each.term < newest.term), newest)[-HISTORY:]
+    return json.dumps([asdict(each) for each in kept], sort_keys=True, separators=(",", ":"))
 
 
 def term_from(raw: dict[str, Any]) -> Term:
@@ -110,6 +158,7 @@ def term_from(raw: dict[str, Any]) -> Term:
         primary=str(raw["primary"]),
         gtid=str(raw.get("gtid", "")),
         at=str(raw.get("at", "")),
+        reason=str(raw.get("reason", "")),
     )
 
 
@@ -134,10 +183,40 @@ def lock_from(raw: dict[str, Any]) -> Lock:
     return Lock(**{name: str(raw[name]) for name in ("owner", "run_id", "runbook", "acquired_at")})
 
 
+def pause_from(raw: dict[str, Any]) -> Pause:
+    """A :class:`Pause` from its stored JSON object."""
+    return Pause(**{name: str(raw[name]) for name in ("by", "reason", "at", "until")})
+
+
+def acknowledged_from(raw: dict[str, Any]) -> Acknowledged:
+    """An :class:`Acknowledged` from its stored JSON object."""
+    return Acknowledged(by=str(raw["by"]), at=str(raw["at"]))
+
+
+def history_from(raw: Any) -> tuple[Term, ...]:
+    """The terms of the key ``history``, newest last; ``KeyError``, ``TypeError`` or ``ValueError`` when it is none."""
+    if not isinstance(raw, list):
+        raise ValueError("not a list")
+    return tuple(term_from(each) for each in raw)
+
+
 def member_from(raw: dict[str, Any]) -> Member:
     """A :class:`Member` from its stored JSON object; unknown fields of a newer agent are left out."""
     known = {name: raw[name] for name in Member.__dataclass_fields__ if name in raw}
     return Member(**known)
+
+
+def utc(seconds: float) -> str:
+    """A time (seconds since 1970) as UTC ISO 8601 with milliseconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
+
+
+def seconds_of(at: str) -> float:
+    """Seconds since 1970 of a time written by :func:`utc`; 0.0 when it is none."""
+    try:
+        return float(calendar.timegm(time.strptime(at[:19], "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return 0.0
 
 
 # ------------------------------------------------------------------------------------------------ what is seen
@@ -145,7 +224,7 @@ def member_from(raw: dict[str, Any]) -> Member:
 
 @dataclass(frozen=True)
 class Replication:
-    """``SHOW REPLICA STATUS``, as far as the rules need it."""
+    """``SHOW REPLICA STATUS``, as far as the rules need it. ``io_errno`` and ``sql_errno`` are MariaDB's numbers."""
 
     host: str
     io_running: bool
@@ -155,11 +234,25 @@ class Replication:
     gtid_io_pos: str
     lag_seconds: int | None
     error: str = ""
+    io_errno: int = 0
+    sql_errno: int = 0
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the primary's history is no continuation of ours.
+
+        1236: it lacks our position, or no longer has what follows. 1950: our own binary log is out of order with it.
+        """
+        return self.io_errno == 1236 or self.sql_errno == 1950
 
 
 @dataclass(frozen=True)
 class Database:
-    """The local MariaDB. With ``running`` false the rest is unknown and keeps its defaults."""
+    """The local MariaDB. With ``running`` false the rest is unknown and keeps its defaults.
+
+    ``relay_pending`` says that the relay log holds events that are not applied, while nothing applies them: the next
+    START SLAVE would throw them away (databases.md, finding 6).
+    """
 
     running: bool
     starting: bool = False
@@ -173,12 +266,49 @@ class Database:
     semi_sync_clients: int = 0
     attached: tuple[str, ...] = ()
     caught_up: tuple[str, ...] = ()
+    relay_pending: bool = False
     error: str = ""
 
     @property
     def position(self) -> str:
         """Everything this server holds: what it wrote and what it applied (a seeded server has written nothing)."""
         return str(gtid.merge(gtid.parse(self.gtid_binlog_pos), gtid.parse(self.gtid_slave_pos)))
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """What one member of the sync set holds, told after its IO thread was seen stopped.
+
+    ``received`` is ``Gtid_IO_Pos``, ``applied`` what is in its tables and binary log. ``error`` says why it cannot
+    apply the rest.
+    """
+
+    host: str
+    io_stopped: bool
+    received: str
+    applied: str
+    sql_running: bool = True
+    error: str = ""
+    priority: int = 100
+    disk_free_fraction: float = 1.0
+
+    @property
+    def position(self) -> gtid.Position:
+        """Everything it holds, applied or not."""
+        return gtid.merge(gtid.parse(self.received), gtid.parse(self.applied))
+
+
+@dataclass(frozen=True)
+class Election:
+    """What this host knows in an election that it runs under ``revision`` of the leader key, since ``began``.
+
+    ``silent`` names the members without a ballot, each with the reason.
+    """
+
+    revision: int
+    began: float
+    ballots: tuple[Ballot, ...] = ()
+    silent: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +320,14 @@ class View:
     already: then the switchover is past its commit, and may have died. ``detached_since`` names the replicas that are
     not connected and since when. ``received`` is what each connected replica that is no member says it has received
     (``Gtid_IO_Pos``), asked after ``database`` was read.
+
+    ``wall`` is seconds since 1970. ``at_work_since`` is when this agent began, ``leaderless_since`` when it first saw
+    the leader key gone, ``answered_at`` when the database last answered. Until ``promised_until`` this host has given
+    its word to an isolated primary; until ``sit_out_until`` it does not lead because it stepped down; until
+    ``retry_at`` it begins no election, as it has given one up for the reason ``abandoned``. ``known_term`` is the
+    highest term that this agent, or a peer it asked, has ever seen. ``divergence`` is how far the rejoin has come:
+    nothing, ``saved``, ``flashed_back``. ``silenced`` names the lost replicas that certainly no longer acknowledge,
+    ``muted_at`` is the revision of ``sync`` up to which this host gave its word not to.
     """
 
     now: float
@@ -205,14 +343,39 @@ class View:
     held_back_until: float = 0.0
     detached_since: dict[str, float] = field(default_factory=dict)
     received: dict[str, str] = field(default_factory=dict)
+    wall: float = 0.0
+    at_work_since: float = 0.0
+    leaderless_since: float | None = None
+    answered_at: float = 0.0
+    promised_until: float = 0.0
+    sit_out_until: float = 0.0
+    retry_at: float = 0.0
+    abandoned: str = ""
+    disk_free_fraction: float = 1.0
+    priorities: dict[str, int] = field(default_factory=dict)
+    election: Election | None = None
+    known_term: int = 0
+    divergence: str = ""
+    silenced: tuple[str, ...] = ()
+    muted_at: int = -1
+    engine: Engine = "mariadb"
+
+    def priority(self, host: str) -> int:
+        """How much ``host`` is wanted as primary; 0 is never."""
+        return self.priorities.get(host, DEFAULT_PRIORITY)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The knobs of the rules, in seconds. ``fence_margin`` is the time a fence needs at most."""
+    """The knobs of the rules, in seconds where nothing else is said.
 
-    lease_ttl: float = 6.0
-    renew_interval: float = 1.5
+    ``fence_margin`` is the time a fence needs at most. ``election_step`` is what the second-best candidate waits longer
+    than the best; an election whose members do not all answer is given up after ``election_limit``. A primary whose
+    database does not answer for ``restart_limit`` steps down, and does not lead again for ``sit_out``.
+    """
+
+    lease_ttl: float = 5.0
+    renew_interval: float = 1.25
     tick_interval: float = 1.0
     fence_margin: float = 1.5
     replica_loss: float = 3.0
@@ -220,6 +383,16 @@ class Policy:
     transaction_limit: float = 5.0
     lag_limit: float = 2.0
     disk_free_fraction: float = 0.05
+    disk_reserve_fraction: float = 0.02
+    election_step: float = 0.3
+    election_limit: float = 5.0
+    restart_limit: float = 5.0
+    sit_out: float = 60.0
+    failovers_per_hour: int = 3
+    failover_interval: float = 60.0
+    on_last_replica_loss: LastReplicaLoss = "degrade"
+    failsafe: bool = True
+    auto_rejoin: bool = True
 
 
 # ------------------------------------------------------------------------------------------------ what can be done
@@ -234,7 +407,9 @@ class Action:
 
 @dataclass(frozen=True)
 class Hold(Action):
-    """Change nothing, knowingly."""
+    """Change nothing, knowingly. ``code`` is a stable word for the list of problems."""
+
+    code: str = "hold"
 
 
 @dataclass(frozen=True)
@@ -274,9 +449,11 @@ class Promote(Action):
 
 @dataclass(frozen=True)
 class Attach(Action):
-    """Replicate from ``primary``."""
+    """Replicate from ``primary``; with ``keep_received`` only after everything received is applied."""
 
     primary: str = ""
+    keep_received: bool = True
+    acknowledge: bool = True
 
 
 @dataclass(frozen=True)
@@ -305,3 +482,84 @@ class OpenGate(Action):
 @dataclass(frozen=True)
 class CloseGate(Action):
     """Send everything that follows the primary away from here."""
+
+
+@dataclass(frozen=True)
+class BeginElection(Action):
+    """Take the free leader key with the number of the next term; the term itself stays as it is."""
+
+    term: int = 0
+
+
+@dataclass(frozen=True)
+class CollectBallots(Action):
+    """Let every member of the sync set stop receiving, and say what it holds (invariant I3)."""
+
+    term: int = 0
+
+
+@dataclass(frozen=True)
+class HandOver(Action):
+    """Give the election to a member that holds more; it collects its own ballots."""
+
+    term: int = 0
+    to: str = ""
+
+
+@dataclass(frozen=True)
+class CommitTerm(Action):
+    """Write the term that names this host: the point of no return of an election."""
+
+    term: int = 0
+    gtid: str = ""
+    members: tuple[str, ...] = ()
+    mode: Mode = "degraded"
+
+
+@dataclass(frozen=True)
+class AbandonElection(Action):
+    """Give the leader key back; the estate is as it was before the election."""
+
+    term: int = 0
+
+
+@dataclass(frozen=True)
+class StepDown(Action):
+    """Fence, then give the leader key back, so that a member of the sync set can take over at once."""
+
+
+@dataclass(frozen=True)
+class StopAcknowledging(Action):
+    """Confirm nothing to the primary: this host is no member of the sync set (three and more data hosts)."""
+
+
+@dataclass(frozen=True)
+class StartAcknowledging(Action):
+    """Confirm what was received: this host is a member of the sync set now."""
+
+
+@dataclass(frozen=True)
+class Expel(Action):
+    """Make sure that a lost member acknowledges nothing any more: its agent says so, or the firewall shuts it out."""
+
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Salvage(Action):
+    """Apply from the relay log what was received and not applied, before a START SLAVE would throw it away."""
+
+
+@dataclass(frozen=True)
+class SaveDivergent(Action):
+    """Save what this host has and the primary has not, as SQL that a person can read."""
+
+
+@dataclass(frozen=True)
+class Flashback(Action):
+    """Undo the saved transactions, so that this host can follow without a new copy."""
+
+
+@dataclass(frozen=True)
+class Reclone(Action):
+    """Fetch a new copy from the primary; the old data directory is kept aside."""

@@ -19,12 +19,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn
 
 from failover_agent import gates
-from failover_agent.agent import Agent, expected, utc
+from failover_agent.agent import Agent
 from failover_agent.decide import must_fence
+from failover_agent.election import expected
 from failover_agent.etcd import EtcdError, Put
 from failover_agent.host import HostError
 from failover_agent.mariadb import Connection, DatabaseError
-from failover_agent.model import Database, Leader, Replication, Stored, Sync, Term, to_json
+from failover_agent.model import Database, Leader, Replication, Stored, Sync, Term, history_json, to_json
 from failover_agent.peer import Peer, PeerError
 
 _log = logging.getLogger("failover-agent.switchover")
@@ -232,8 +233,10 @@ class Switchover:
         member = stored.members[self._target]
         sync = stored.sync or Sync(term=0, primary=config.host)
         members = tuple(sorted({*sync.members, config.host} - {self._target}))
+        term = Term(following, self._target, position, agent.utc(), "switchover")
         changes = [
-            Put("term", to_json(Term(term=following, primary=self._target, gtid=position, at=utc()))),
+            Put("term", to_json(term)),
+            Put("history", history_json(stored.history, term)),
             Put("leader", to_json(Leader(holder=self._target, term=following)), lease=member.lease),
             Put(
                 "sync",

@@ -49,7 +49,7 @@ def test_what_the_role_writes_is_read(tmp_path: Path) -> None:
     assert config.peers == {"www2": "198.51.100.76"}
     assert config.vips == (Vip("site", "198.51.100.74", "primary"),)
     assert config.etcd_endpoints[1] == "https://198.51.100.77:2379"
-    assert config.policy == Policy(lag_limit=2.0)
+    assert config.policy == Policy(lease_ttl=6.0, renew_interval=1.5, lag_limit=2.0)
     assert isinstance(config.policy.lag_limit, float)
 
 

@@ -202,6 +202,7 @@ class TestHealth:
         assert get("www2", f"/replica?lag={limit}")[0] == 400
 
     def test_a_replica_whose_replication_broke_is_none(self, get: Get, world: World) -> None:
+        world.agent("www2").pause("anna", "replication is being looked at", 60.0)
         world.machines["www2"].server.sql_running = False
         world.machines["www2"].server.io_error = "Got fatal error 1236"
         world.run(1.5)

@@ -11,28 +11,47 @@ import pytest
 from failover_agent import gtid
 from failover_agent.decide import decide, must_fence
 from failover_agent.model import (
+    AbandonElection,
+    Acknowledged,
     AcquireLeader,
     Action,
     Attach,
+    Ballot,
+    BeginElection,
     CloseGate,
+    CollectBallots,
+    CommitTerm,
     Database,
+    Election,
+    Expel,
     Fence,
+    Flashback,
+    HandOver,
     Hold,
     Leader,
     LiftFence,
     MakeReadOnly,
+    Member,
     OpenGate,
+    Pause,
     Policy,
     Promote,
+    Reclone,
     RecordSync,
     Replication,
+    Salvage,
+    SaveDivergent,
+    StartAcknowledging,
     StartDatabase,
+    StepDown,
+    StopAcknowledging,
     StopWaiting,
     Stored,
     Sync,
     Term,
     View,
     WaitForReplica,
+    utc,
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -43,13 +62,29 @@ HOSTS = {"www1": "198.51.100.11", "www2": "198.51.100.12", "www3": "198.51.100.1
 ME = "www1"
 NOW = 1000.0
 #: Only the primary, while it leads, does these.
-LEADING = (Promote, OpenGate, WaitForReplica, StopWaiting, RecordSync)
+LEADING = (Promote, OpenGate, WaitForReplica, StopWaiting, RecordSync, Expel)
+#: What runs an election, and what only changes how this host follows.
+ELECTING = {BeginElection, CollectBallots, HandOver, CommitTerm, AbandonElection}
+FOLLOWING = {Attach, StartAcknowledging, StopAcknowledging, Salvage, SaveDivergent, Flashback, Reclone}
 #: All that a host may do that is not named by the term.
-LESS = {Hold, CloseGate, Fence, MakeReadOnly, LiftFence, Attach, StartDatabase}
+LESS = {Hold, CloseGate, Fence, MakeReadOnly, LiftFence, StartDatabase} | FOLLOWING | ELECTING
+WALL = 1.79e9
 
 hosts = st.sampled_from(sorted(HOSTS))
 some_hosts = st.lists(st.sampled_from(("www2", "www3")), unique=True).map(sorted).map(tuple)
+all_hosts = st.lists(hosts, unique=True).map(sorted).map(tuple)
 leases = st.integers(0, 2)
+roles = st.sampled_from(("replica", "replica", "starting", "fenced"))
+histories = st.lists(
+    st.builds(
+        Term,
+        st.integers(1, 3),
+        hosts,
+        at=st.sampled_from((30.0, 50.0, 70.0, 4000.0)).map(lambda age: utc(WALL - age)),
+        reason=st.sampled_from(("failover", "return", "switchover")),
+    ),
+    max_size=4,
+).map(tuple)
 texts = st.sampled_from(("", "0-1-4", "0-1-5", "0-2-5", "0-2-6", "0-1-6"))
 replications = st.builds(
     Replication,
@@ -60,7 +95,8 @@ replications = st.builds(
     uses_gtid=st.booleans(),
     gtid_io_pos=texts,
     lag_seconds=st.none() | st.integers(0, 9),
-    error=st.sampled_from(("", "Got fatal error 1236")),
+    error=st.sampled_from(("", "", "Table is full")),
+    io_errno=st.sampled_from((0, 0, 0, 1236)),
 )
 
 
@@ -79,6 +115,7 @@ def databases(draw: st.DrawFn) -> Database:
         semi_sync_primary=draw(st.booleans()),
         semi_sync_replica=draw(st.booleans()),
         semi_sync_clients=draw(st.integers(0, 2)),
+        relay_pending=draw(st.integers(0, 4)) == 0,
         attached=attached,
         caught_up=tuple(name for name in attached if draw(st.booleans())),
     )
@@ -100,8 +137,13 @@ def stores(draw: st.DrawFn) -> Stored:
         sync=draw(
             st.just(Sync(number, primary, members, "strict" if members else "degraded"))
             | st.none()
-            | st.builds(Sync, st.integers(1, 3), hosts, some_hosts, st.sampled_from(("strict", "degraded")))
+            | st.builds(Sync, st.integers(1, 3), hosts, all_hosts, st.sampled_from(("strict", "degraded")))
         ),
+        history=draw(histories),
+        pause=draw(st.none() | st.none() | st.just(Pause("anna", "disks", "", ""))),
+        acknowledged=draw(st.none() | st.builds(Acknowledged, st.just("anna"), st.just(utc(WALL - 40.0)))),
+        members=draw(st.dictionaries(hosts, st.builds(Member, hosts, texts, texts, leases, roles))),
+        revisions={"term": 5, "leader": draw(st.integers(6, 7)), "sync": 8},
     )
 
 
@@ -120,6 +162,18 @@ views = st.builds(
     held_back_until=st.sampled_from((0.0, NOW, NOW + 5.0)),
     detached_since=st.dictionaries(st.sampled_from(("www2", "www3")), st.sampled_from((NOW - 9, NOW - 3, NOW - 2.9))),
     received=st.dictionaries(st.sampled_from(("www2", "www3")), texts),
+    wall=st.just(WALL),
+    at_work_since=st.sampled_from((0.0, 0.0, NOW - 4.9)),
+    leaderless_since=st.sampled_from((None, NOW - 0.31, NOW - 9.0)),
+    answered_at=st.sampled_from((NOW, NOW - 4.9, NOW - 5.0)),
+    promised_until=st.sampled_from((0.0, 0.0, NOW + 1.0)),
+    sit_out_until=st.sampled_from((0.0, 0.0, NOW + 9.0)),
+    retry_at=st.sampled_from((0.0, 0.0, NOW + 1.0)),
+    disk_free_fraction=st.sampled_from((0.5, 0.5, 0.01)),
+    priorities=st.dictionaries(hosts, st.sampled_from((0, 50, 200))),
+    known_term=st.sampled_from((0, 0, 2)),
+    divergence=st.sampled_from(("", "saved", "flashed_back")),
+    silenced=some_hosts,
 )
 #: Views in which this host is named and leads: the small part of all views where most rules are.
 leading = st.builds(
@@ -128,7 +182,10 @@ leading = st.builds(
         lease=lease,
         lease_valid_until=NOW + 5.0,
         held_back_until=0.0,
-        stored=Stored(term=term, leader=Leader(ME, term.term, lease), sync=replace(sync, term=term.term)),
+        known_term=0,
+        stored=replace(
+            view.stored or Stored(), term=term, leader=Leader(ME, term.term, lease), sync=replace(sync, term=term.term)
+        ),
     ),
     views,
     st.builds(Term, st.integers(1, 3), st.just(ME)),
@@ -137,10 +194,56 @@ leading = st.builds(
 )
 #: Views in which another host is named.
 following = st.builds(
-    lambda view, term: replace(view, held_back_until=0.0, stored=Stored(term=term)),
+    lambda view, term: replace(view, held_back_until=0.0, stored=replace(view.stored or Stored(), term=term)),
     views,
     st.builds(Term, st.integers(1, 3), st.sampled_from(("www2", "www3"))),
 )
+ballots = st.builds(
+    Ballot,
+    host=st.just(""),
+    io_stopped=st.just(True),
+    received=texts,
+    applied=texts,
+    sql_running=st.booleans(),
+    error=st.sampled_from(("", "", "Table is full")),
+    priority=st.sampled_from((100, 100, 200, 0)),
+    disk_free_fraction=st.sampled_from((0.5, 0.5, 0.01)),
+)
+
+
+@st.composite
+def elections(draw: st.DrawFn) -> View:
+    """Views in which this host runs an election, or could begin one: another host is named, and it is gone."""
+    seen = draw(views)
+    members = draw(st.sampled_from((("www1",), ("www1", "www3"), ("www1", "www3"), ("www3",))))
+    term = Term(2, "www2")
+    stored = Stored(
+        term=term,
+        leader=draw(
+            st.sampled_from((None, Leader(ME, 3, 1), Leader(ME, 3, 1), Leader(ME, 3, 1), Leader("www3", 3, 5)))
+        ),
+        sync=Sync(draw(st.sampled_from((2, 2, 2, 1))), "www2", members, draw(st.sampled_from(("strict", "degraded")))),
+        history=draw(st.just(()) | histories),
+        pause=draw(st.sampled_from((None, None, None, Pause("anna", "disks", "", "")))),
+        revisions={"term": 5, "leader": 7, "sync": 8},
+    )
+    told = [name for name in members if draw(st.integers(0, 5))]
+    election = Election(
+        revision=draw(st.sampled_from((7, 7, 7, 6))),
+        began=draw(st.sampled_from((NOW - 1.0, NOW - 5.0))),
+        ballots=tuple(replace(draw(ballots), host=name) for name in told),
+        silent=tuple((name, "timed out") for name in members if name not in told),
+    )
+    return replace(
+        seen,
+        lease=1,
+        lease_valid_until=draw(st.sampled_from((NOW + 5.0, NOW + 5.0, NOW + 1.5))),
+        held_back_until=0.0,
+        seeded=True,
+        stored=stored,
+        database=replace(seen.database, running=True, read_only=True, semi_sync_primary=False),
+        election=draw(st.just(election) | st.none()),
+    )
 
 
 def of(actions: tuple[Action, ...], kind: type[A]) -> list[A]:
@@ -156,6 +259,15 @@ def kinds(actions: tuple[Action, ...]) -> list[str]:
 def named(view: View) -> bool:
     """Whether the term names this host."""
     return view.stored is not None and view.stored.term is not None and view.stored.term.primary == view.host
+
+
+def runs_election(view: View) -> bool:
+    """Whether this host holds the leader key with the next term."""
+    stored = view.stored
+    if stored is None or stored.term is None or stored.leader is None:
+        return False
+    leader = stored.leader
+    return (leader.holder, leader.term, leader.lease) == (view.host, stored.term.term + 1, view.lease)
 
 
 def leads(view: View) -> bool:
@@ -195,7 +307,9 @@ def i1_whom_the_term_does_not_name_only_ever_becomes_less(view: View, actions: t
         return
     assert {type(action) for action in actions} <= LESS
     assert not any(action.keep_in_doubt for action in of(actions, StartDatabase))
-    if any(isinstance(action, (LiftFence, Attach)) for action in actions):
+    if any(
+        isinstance(action, (LiftFence, BeginElection, CollectBallots, CommitTerm, *FOLLOWING)) for action in actions
+    ):
         assert view.database.running
         assert view.database.read_only
         assert not view.database.semi_sync_primary
@@ -203,6 +317,8 @@ def i1_whom_the_term_does_not_name_only_ever_becomes_less(view: View, actions: t
 
 def i1_a_replica_that_could_be_written_is_demoted_at_once(view: View, actions: tuple[Action, ...]) -> None:
     if view.stored is None or view.stored.term is None or named(view) or view.now < view.held_back_until:
+        return
+    if view.stored.term.term < view.known_term:
         return
     if view.gate_open:
         assert kinds(actions)[0] == "CloseGate"
@@ -223,7 +339,14 @@ def i2_the_sync_set_grows_only_with_what_has_everything(view: View, actions: tup
             joined, left = set(record.members), set()
         assert joined or left
         assert not (joined and left), "one thing at a time"
+        if record.mode == "degraded" and record.members:
+            assert len(view.addresses) > 2, "an invitation: with two hosts there is nobody to choose from"
+            assert sync.mode == "degraded", "nothing was promised, and nothing is"
+            assert not view.database.semi_sync_primary
+            continue
         assert record.mode == ("strict" if record.members else "degraded")
+        if left and record.members:
+            assert left <= set(view.silenced), "their word must not count any more"
         if joined:
             assert view.database.semi_sync_primary, "whoever joins is waited for already"
         for name in joined:
@@ -268,10 +391,16 @@ def the_fence_is_lifted_before_and_the_gate_opens_after_the_promotion(view: View
 
 def a_planned_switchover_owns_the_host_it_prepared(view: View, actions: tuple[Action, ...]) -> None:
     held = decide(replace(view, held_back_until=view.now + 0.1), POLICY)
+    stored = view.stored
+    if stored is None or stored.term is None or stored.term.term < view.known_term:
+        return
+    term, leader = stored.term, stored.leader
     if named(view):
         assert held == actions, "the commit has taken place: nobody waits for a switchover that may have died"
-    elif view.stored is not None and view.stored.term is not None:
+    elif leader is not None and (leader.holder, leader.term) == (term.primary, term.term):
         assert kinds(held) == ["Hold"]
+    else:
+        assert held == actions, "without the leader key that it began with it cannot commit any more"
 
 
 def the_leader_key_is_taken_only_by_the_host_of_the_term_when_it_is_free(
@@ -283,6 +412,87 @@ def the_leader_key_is_taken_only_by_the_host_of_the_term_when_it_is_free(
         leader = view.stored.leader
         assert leader is None or (leader.holder == view.host and leader.lease != view.lease)
         assert not must_fence(view.now, view.lease_valid_until, POLICY, writable=True)
+
+
+def i2_only_a_member_of_a_strict_set_begins_an_election(view: View, actions: tuple[Action, ...]) -> None:
+    for begin in of(actions, BeginElection):
+        assert view.stored is not None
+        stored, sync = view.stored, view.stored.sync
+        assert stored.term is not None
+        assert sync is not None
+        assert stored.leader is None
+        assert stored.pause is None
+        assert stored.term.primary != view.host
+        assert (sync.mode, sync.term) == ("strict", stored.term.term)
+        assert view.host in sync.members
+        assert begin.term == stored.term.term + 1
+        assert view.priority(view.host) > 0
+        assert view.now >= max(view.promised_until, view.at_work_since + POLICY.lease_ttl)
+        assert view.now < view.lease_valid_until - POLICY.fence_margin
+        assert not view.database.relay_pending
+
+
+def i3_a_term_is_committed_only_when_all_have_stopped_and_this_host_has_everything(
+    view: View, actions: tuple[Action, ...]
+) -> None:
+    for commit in of(actions, CommitTerm):
+        assert runs_election(view)
+        assert view.stored is not None
+        stored, sync, election = view.stored, view.stored.sync, view.election
+        assert sync is not None
+        assert election is not None
+        assert stored.term is not None
+        assert sync.mode == "strict"
+        assert sync.term == stored.term.term
+        assert view.host in sync.members
+        assert commit.term == stored.term.term + 1
+        assert election.revision == stored.revisions["leader"], "collected in this election"
+        assert {ballot.host for ballot in election.ballots} == set(sync.members)
+        assert all(ballot.io_stopped for ballot in election.ballots)
+        applied = gtid.parse(view.database.position)
+        for ballot in election.ballots:
+            assert not gtid.missing(applied, ballot.position)
+            assert not gtid.missing(gtid.parse(commit.gtid), ballot.position)
+        equal = {ballot.host for ballot in election.ballots if str(ballot.position) == commit.gtid}
+        assert set(commit.members) <= equal - {view.host}
+        assert commit.mode == ("strict" if commit.members else "degraded")
+
+
+def i3_nothing_is_received_while_another_host_runs_an_election(view: View, actions: tuple[Action, ...]) -> None:
+    stored = view.stored
+    if stored is None or stored.term is None or stored.leader is None:
+        return
+    if stored.leader.term > stored.term.term and stored.leader.holder != view.host:
+        assert not any(isinstance(action, (Attach, StartAcknowledging, StopAcknowledging)) for action in actions)
+        assert not of(actions, Promote)
+        assert not any(start.keep_in_doubt for start in of(actions, StartDatabase)), "the outcome says as what"
+        if named(view) and view.seeded and view.database.running and view.stored:
+            assert view.database.read_only or of(actions, Fence) or stored.term.term < view.known_term
+
+
+def what_was_received_is_salvaged_before_anything_throws_it_away(view: View, actions: tuple[Action, ...]) -> None:
+    if not view.database.relay_pending or view.stored is None or view.stored.sync is None or not view.stored.term:
+        return
+    sync, term = view.stored.sync, view.stored.term
+    if view.host in sync.members and (sync.mode, sync.term) == ("strict", term.term):
+        assert not of(actions, Attach)
+        assert not of(actions, CommitTerm)
+
+
+def a_pause_stops_what_automation_would_do(view: View, actions: tuple[Action, ...]) -> None:
+    if view.stored is not None and view.stored.pause is not None:
+        forbidden = (BeginElection, CommitTerm, StartDatabase, Reclone, Flashback)
+        assert not any(isinstance(action, forbidden) for action in actions)
+        assert view.now < view.sit_out_until or not of(actions, StepDown)
+
+
+def a_primary_steps_down_only_for_an_heir(view: View, actions: tuple[Action, ...]) -> None:
+    if of(actions, StepDown):
+        assert view.stored is not None
+        sync = view.stored.sync
+        assert sync is not None
+        assert sync.mode == "strict"
+        assert any(name in view.stored.members for name in sync.members)
 
 
 PROPERTIES = (
@@ -298,6 +508,12 @@ PROPERTIES = (
     the_fence_is_lifted_before_and_the_gate_opens_after_the_promotion,
     a_planned_switchover_owns_the_host_it_prepared,
     the_leader_key_is_taken_only_by_the_host_of_the_term_when_it_is_free,
+    i2_only_a_member_of_a_strict_set_begins_an_election,
+    i3_a_term_is_committed_only_when_all_have_stopped_and_this_host_has_everything,
+    i3_nothing_is_received_while_another_host_runs_an_election,
+    what_was_received_is_salvaged_before_anything_throws_it_away,
+    a_pause_stops_what_automation_would_do,
+    a_primary_steps_down_only_for_an_heir,
 )
 
 
@@ -323,6 +539,12 @@ def test_the_invariants_hold_for_a_host_that_leads(view: View) -> None:
 @given(following)
 @settings(max_examples=200, deadline=None)
 def test_the_invariants_hold_for_a_host_that_follows(view: View) -> None:
+    check(view)
+
+
+@given(elections())
+@settings(max_examples=500, deadline=None)
+def test_the_invariants_hold_in_an_election(view: View) -> None:
     check(view)
 
 
@@ -391,7 +613,8 @@ def _cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "leader key gone", view(stored=FORGOTTEN), ["AcquireLeader"]
     yield "new lease", view(lease=9), ["AcquireLeader"]
     other_leads = Stored(Term(3, ME), Leader("www2", 3, 8), Sync(3, ME))
-    yield "another leads", view(stored=other_leads), ["CloseGate", "Hold"]
+    yield "another leads", view(stored=other_leads), ["CloseGate", "Fence"]
+    yield "another leads, fenced", view(stored=other_leads, database=DOWN), ["CloseGate", "Hold"]
     old_sync = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(2, ME, ("www2",), "strict"))
     yield "sync of another term", view(stored=old_sync), ["Hold"]
     yield "to be promoted", view(database=REPLICA, gate_open=False), ["Promote", "OpenGate"]
@@ -427,12 +650,157 @@ def _cases() -> Iterator[tuple[str, View, list[str]]]:
     broken = replace(REPLICATION, io_running=False, error="Got fatal error 1236")
     yield "broken", view(stored=OTHER, database=replace(REPLICA, replication=broken), gate_open=False), ["Hold"]
     silent = replace(REPLICA, semi_sync_replica=False)
-    yield "acknowledges nothing", view(stored=OTHER, database=silent, gate_open=False), ["Attach"]
-    stranger = Stored(Term(3, "www9"))
+    yield "acknowledges nothing", view(stored=OTHER, database=silent, gate_open=False), ["StartAcknowledging"]
+    stranger = Stored(Term(3, "www9"), Leader("www9", 3, 8))
     yield "unknown primary", view(stored=stranger, database=REPLICA, gate_open=False), ["Hold"]
 
 
-CASES = {name: (seen, wanted) for name, seen, wanted in _cases()}
+#: The primary, www2, is gone; www1 is the only member of its sync set.
+GONE = Stored(Term(3, "www2"), None, OTHER.sync, revisions={"term": 5, "leader": 7, "sync": 6})
+MINE = replace(GONE, leader=Leader(ME, 4, 7))
+BALLOT = Ballot(ME, True, "0-2-5", "0-2-5")
+ELECTED = Election(7, NOW, (BALLOT,))
+
+
+def replica(**changes: Any) -> View:
+    """A replica whose primary is gone."""
+    return view(**{"stored": GONE, "database": REPLICA, "gate_open": False, **changes})
+
+
+def _election_cases() -> Iterator[tuple[str, View, list[str]]]:
+    yield "leader gone", replica(), ["BeginElection"]
+    yield "leader gone, degraded", replica(stored=replace(GONE, sync=Sync(3, "www2"))), ["Hold"]
+    other = replace(GONE, sync=Sync(3, "www2", ("www3",), "strict"))
+    yield "leader gone, no member", replica(stored=other), ["Hold"]
+    yield "leader gone, old set", replica(stored=replace(GONE, sync=Sync(2, "www2", (ME,), "strict"))), ["Hold"]
+    yield "leader gone, never a candidate", replica(priorities={ME: 0}), ["StopAcknowledging", "Hold"]
+    yield "leader gone, paused", replica(stored=replace(GONE, pause=Pause("anna", "", "", ""))), ["Hold"]
+    yield "leader gone, lease too", replica(lease_valid_until=NOW + 1.5), ["Hold"]
+    yield "leader gone, fresh agent", replica(at_work_since=NOW - 4.9), ["Hold"]
+    yield "leader gone, promised", replica(promised_until=NOW + 0.1), ["Hold"]
+    yield "leader gone, just given up", replica(retry_at=NOW + 0.1, abandoned="www3 is silent"), ["Hold"]
+    yield "leader gone, disk full", replica(disk_free_fraction=0.01), ["Hold"]
+    failed = replace(REPLICATION, sql_running=False, error="Table is full")
+    yield "leader gone, cannot apply", replica(database=replace(REPLICA, replication=failed)), ["Hold", "Hold"]
+    yield "leader gone, relay log full", replica(database=replace(REPLICA, relay_pending=True)), ["Salvage"]
+    yield "leader gone, database down", replica(database=DOWN), ["StartDatabase"]
+    two = replace(GONE, sync=Sync(3, "www2", ("www0", ME), "strict"))
+    first = replica(stored=two, addresses={**HOSTS, "www0": ""}, leaderless_since=NOW - 0.2)
+    yield "leader gone, second place", first, ["Hold"]
+    yield "leader gone, second place, waited", replace(first, leaderless_since=NOW - 0.3), ["BeginElection"]
+    yield "leader gone, second name, first priority", replace(first, priorities={ME: 200}), ["BeginElection"]
+    yield "elected, nobody asked", replica(stored=MINE), ["CollectBallots"]
+    yield (
+        "elected, ballots of an earlier one",
+        replica(stored=MINE, election=replace(ELECTED, revision=6)),
+        ["CollectBallots"],
+    )
+    yield "elected", replica(stored=MINE, election=ELECTED), ["CommitTerm"]
+    silent = replace(ELECTED, ballots=(), silent=((ME, "(2013) lost"),))
+    yield "elected, silent", replica(stored=MINE, election=silent), ["CollectBallots"]
+    yield (
+        "elected, silent for long",
+        replica(stored=MINE, election=replace(silent, began=NOW - 5.0)),
+        ["AbandonElection"],
+    )
+    more = replace(BALLOT, received="0-2-6")
+    yield "elected, applying", replica(stored=MINE, election=replace(ELECTED, ballots=(more,))), ["Hold"]
+    three = replace(BALLOT, host="www3")
+    ahead = replace(ELECTED, ballots=(BALLOT, replace(three, received="0-2-6")))
+    yield "elected, another has more", replica(stored=MINE, election=ahead), ["HandOver"]
+    wanted = replace(ELECTED, ballots=(BALLOT, replace(three, priority=200)))
+    yield "elected, another is wanted", replica(stored=MINE, election=wanted), ["HandOver"]
+    full = replace(ELECTED, ballots=(BALLOT, replace(three, received="0-2-6", disk_free_fraction=0.01)))
+    yield "elected, the best cannot", replica(stored=MINE, election=full), ["AbandonElection"]
+    forked = replace(ELECTED, ballots=(BALLOT, replace(three, applied="0-3-5", received="")))
+    yield "elected, two histories", replica(stored=MINE, election=forked), ["AbandonElection"]
+    yield "elected, paused", replica(stored=replace(MINE, pause=Pause("anna", "", "", ""))), ["AbandonElection"]
+    yield "elected, set made smaller", replica(stored=replace(MINE, sync=Sync(3, "www2"))), ["AbandonElection"]
+    yield "elected, database down", replica(stored=MINE, database=DOWN), ["AbandonElection"]
+    yield "elected on an older lease", replica(stored=replace(MINE, leader=Leader(ME, 4, 6))), []
+    yield "elected, writable", replica(stored=MINE, database=PRIMARY), ["Fence"]
+    another = replace(GONE, leader=Leader("www3", 4, 8))
+    stopped = replace(REPLICA, replication=replace(REPLICATION, io_running=False))
+    yield "another runs it", replica(stored=another, database=stopped), ["Hold"]
+    yield "another runs it, database down", replica(stored=another, database=DOWN), ["StartDatabase"]
+    old = replace(another, term=Term(3, ME), sync=Sync(3, ME, ("www3",), "strict"))
+    yield "old primary, another runs it", replica(stored=old, database=DOWN), ["Hold"]
+    yield "old primary, writable, another runs it", replica(stored=old, database=PRIMARY), ["Fence"]
+
+
+HEIR = Member("www2", "198.51.100.12", "", 8, "replica")
+WITH_HEIR = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2",), "strict"), members={"www2": HEIR})
+
+
+def sick(**changes: Any) -> View:
+    """A primary whose database has not answered for a while, and that has an heir."""
+    return view(**{"stored": WITH_HEIR, "database": DOWN, "answered_at": NOW - 5.0, "gate_open": False, **changes})
+
+
+def _step_down_cases() -> Iterator[tuple[str, View, list[str]]]:
+    yield "down for long", sick(), ["StepDown"]
+    yield "down for a moment", sick(answered_at=NOW - 4.9), ["StartDatabase"]
+    yield "hangs", sick(database=replace(DOWN, starting=True)), ["StepDown"]
+    yield "down, no heir", sick(stored=replace(WITH_HEIR, members={})), ["StartDatabase"]
+    fenced = replace(WITH_HEIR, members={"www2": replace(HEIR, role="fenced")})
+    yield "down, heir is none", sick(stored=fenced), ["StartDatabase"]
+    short = replace(WITH_HEIR, members={"www2": replace(HEIR, disk_short=True)})
+    yield "down, heir has no room", sick(stored=short), ["StartDatabase"]
+    yield "down, heir is never a candidate", sick(priorities={"www2": 0}), ["StartDatabase"]
+    degraded = replace(WITH_HEIR, sync=Sync(3, ME))
+    yield "down, degraded", sick(stored=degraded), ["StartDatabase"]
+    yield "down, paused", sick(stored=replace(WITH_HEIR, pause=Pause("anna", "", "", ""))), ["Hold"]
+    recent = (Term(3, ME, at=utc(WALL - 50.0), reason="failover"),)
+    yield "down, after a failover", sick(stored=replace(WITH_HEIR, history=recent), wall=WALL), ["StartDatabase"]
+    full = view(stored=WITH_HEIR, disk_free_fraction=0.01)
+    yield "disk full", full, ["CloseGate", "StepDown"]
+    yield "disk full, no heir", replace(full, stored=replace(WITH_HEIR, members={})), ["WaitForReplica"][:0]
+    out = sick(sit_out_until=NOW + 9.0)
+    yield "sits out", replace(out, stored=replace(WITH_HEIR, leader=None)), ["Hold"]
+    yield "sits out, key not given back", out, ["StepDown", "Hold"]
+    yield "sits out, no heir", replace(out, stored=replace(WITH_HEIR, leader=None, members={})), ["AcquireLeader"]
+    yield "sat out", replace(out, stored=replace(WITH_HEIR, leader=None), sit_out_until=NOW), ["AcquireLeader"]
+
+
+def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
+    yield "etcd from the past", view(known_term=4), ["CloseGate", "Hold"]
+    alone = replace(PRIMARY, attached=(), caught_up=(), semi_sync_clients=0)
+    forked = replace(REPLICATION, io_running=False, error="1236", io_errno=1236)
+    fork = replica(stored=OTHER, database=replace(REPLICA, replication=forked))
+    yield "forked", fork, ["SaveDivergent"]
+    yield "forked, saved", replace(fork, divergence="saved"), ["Flashback"]
+    yield "forked, nothing to undo", replace(fork, divergence="flashed_back"), ["Reclone"]
+    yield "forked, paused", replace(fork, stored=replace(OTHER, pause=Pause("anna", "", "", ""))), ["Hold"]
+    yield "forked, nobody leads", replace(fork, stored=replace(GONE, sync=Sync(3, "www2"))), ["Hold", "Hold"]
+    many = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2", "www3"), "strict"))
+    lost = view(addresses=HOSTS, stored=many, database=alone, detached_since={"www3": NOW - 3.0})
+    yield "one of two lost", lost, ["Expel"]
+    yield "one of two lost and silent", replace(lost, silenced=("www3",)), ["RecordSync"]
+    member = replica(stored=replace(OTHER, revisions={"sync": 8}), addresses=HOSTS)
+    quiet = replace(REPLICA, semi_sync_replica=False)
+    yield "member of three", member, []
+    yield "member of three, silent", replace(member, database=quiet), ["StartAcknowledging"]
+    yield "member of three, gave its word", replace(member, database=quiet, muted_at=8), []
+    nobody = replace(member, stored=replace(OTHER, sync=Sync(3, "www2", ("www3",), "strict")))
+    yield "no member of three", nobody, ["StopAcknowledging"]
+    yield "no member of three, silent", replace(nobody, database=quiet), []
+    free = replace(DEGRADED, leader=None)
+    web = view(engine="none", database=DOWN, stored=DEGRADED)
+    yield "no database, leads", web, []
+    yield "no database, gate", replace(web, gate_open=False), ["OpenGate"]
+    yield "no database, lost lease", replace(web, lease_valid_until=NOW), ["CloseGate", "Hold"]
+    yield "no database, free", replace(web, stored=free), ["CloseGate", "AcquireLeader"]
+    follows = replace(web, stored=replace(free, term=Term(3, "www2")), gate_open=False)
+    yield "no database, other gone", replace(follows, leaderless_since=NOW - 0.3), ["AcquireLeader"]
+    yield "no database, other just gone", replace(follows, leaderless_since=NOW - 0.2), ["Hold"]
+    yield "no database, other leads", replace(follows, stored=OTHER), []
+
+
+CASES = {
+    name: (seen, wanted)
+    for cases in (_cases, _election_cases, _step_down_cases, _other_cases)
+    for name, seen, wanted in cases()
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -443,16 +811,74 @@ def test_the_next_step(name: str) -> None:
 
 def test_with_three_hosts_one_lost_member_leaves_the_others_strict() -> None:
     stored = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2", "www3"), "strict"))
-    seen = view(addresses=HOSTS, stored=stored, detached_since={"www3": NOW - 3.0})
+    seen = view(addresses=HOSTS, stored=stored, detached_since={"www3": NOW - 3.0}, silenced=("www3",))
     (record,) = of(decide(seen, POLICY), RecordSync)
     assert (record.members, record.mode) == (("www2",), "strict")
 
 
-def test_a_replica_that_does_not_confirm_keeps_the_others_out() -> None:
-    """MariaDB says how many confirm, not who: as long as one of two does not, nobody joins."""
-    database = replace(PRIMARY, attached=("www2", "www3"), semi_sync_clients=1)
-    seen = view(addresses=HOSTS, stored=DEGRADED, database=database, received={"www2": "0-1-5", "www3": "0-1-5"})
-    assert of(decide(seen, POLICY), RecordSync) == []
-    seen = replace(seen, database=replace(database, semi_sync_clients=2))
-    (record,) = of(decide(seen, POLICY), RecordSync)
-    assert record.members == ("www2", "www3")
+def test_with_three_hosts_a_replica_is_named_first_and_acknowledges_second() -> None:
+    """MariaDB takes the word of anybody, so nobody says a word before every election asks him."""
+    close = replace(PRIMARY, attached=("www2",), caught_up=("www2",), semi_sync_primary=False, semi_sync_clients=0)
+    seen = view(addresses=HOSTS, stored=DEGRADED, database=close)
+    (invite,) = of(decide(seen, POLICY), RecordSync)
+    assert (invite.members, invite.mode) == (("www2",), "degraded")
+    invited = replace(DEGRADED, sync=Sync(3, ME, ("www2",)), members={"www2": HEIR})
+    assert kinds(decide(replace(seen, stored=invited), POLICY)) == ["Hold"]
+    ready = replace(invited, members={"www2": replace(HEIR, semi_sync_replica=True)})
+    assert kinds(decide(replace(seen, stored=ready), POLICY)) == ["WaitForReplica"]
+    waiting = replace(close, semi_sync_primary=True, semi_sync_clients=1)
+    (record,) = of(
+        decide(replace(seen, stored=ready, database=waiting, received={"www2": "0-1-5"}), POLICY), RecordSync
+    )
+    assert (record.members, record.mode) == (("www2",), "strict")
+
+
+def test_with_policy_block_the_last_member_stays_one() -> None:
+    alone = replace(PRIMARY, attached=(), caught_up=(), semi_sync_clients=0)
+    block = replace(POLICY, on_last_replica_loss="block")
+    (hold,) = decide(view(database=alone, detached_since={"www2": NOW - 9.0}), block)
+    assert isinstance(hold, Hold)
+    assert hold.code == "blocked"
+    (commit,) = of(decide(replica(stored=MINE, election=ELECTED), block), CommitTerm)
+    assert (commit.members, commit.mode) == ((), "strict")
+
+
+def test_members_of_the_new_term_are_those_that_hold_the_same() -> None:
+    told = (BALLOT, replace(BALLOT, host="www3"), replace(BALLOT, host="www4", received="", applied="0-2-4"))
+    (commit,) = of(decide(replica(stored=MINE, election=replace(ELECTED, ballots=told)), POLICY), CommitTerm)
+    assert (commit.term, commit.gtid, commit.members, commit.mode) == (4, "0-2-5", ("www3",), "strict")
+
+
+@pytest.mark.parametrize(
+    ("ages", "acknowledged", "held"),
+    [
+        ((), None, False),
+        ((61.0,), None, False),
+        ((59.0,), None, True),
+        ((59.0,), 30.0, False),
+        ((3000.0, 2000.0, 1000.0), None, True),
+        ((3700.0, 2000.0, 1000.0), None, False),
+        ((3000.0, 2000.0, 1000.0), 1500.0, False),
+        ((-500.0,), None, True),
+    ],
+)
+def test_failovers_do_not_follow_each_other_too_fast(ages: tuple[float, ...], acknowledged: float, held: bool) -> None:
+    history = tuple(Term(number, ME, at=utc(WALL - age), reason="failover") for number, age in enumerate(ages))
+    looked = Acknowledged("anna", utc(WALL - acknowledged)) if acknowledged is not None else None
+    seen = replica(stored=replace(GONE, history=history, acknowledged=looked), wall=WALL)
+    (action,) = decide(seen, POLICY)
+    if held:
+        assert isinstance(action, Hold)
+        assert action.code == "anti_flap"
+    else:
+        assert isinstance(action, BeginElection)
+
+
+def test_what_may_be_lost_is_named() -> None:
+    (hold,) = decide(replica(stored=replace(GONE, sync=Sync(3, "www2"))), POLICY)
+    assert isinstance(hold, Hold)
+    assert hold.code == "possible_loss"
+    assert "www2 wrote without waiting for a replica" in hold.why
+    silent = replace(ELECTED, ballots=(BALLOT,), silent=(("www3", "timed out"),), began=NOW - 5.0)
+    (abandon,) = decide(replica(stored=MINE, election=silent), POLICY)
+    assert "an acknowledged write may be on www3 alone" in abandon.why

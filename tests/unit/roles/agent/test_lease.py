@@ -142,7 +142,7 @@ def test_a_restarted_agent_goes_on_with_the_same_lease_and_the_same_end(client: 
     assert again.id == lease.id, "so the leader key stays"
 
 
-@pytest.mark.parametrize("text", ["", "7587", "x y", "7587 1.0 2.0", "7587 soon"])
+@pytest.mark.parametrize("text", ["", "7587", "x y", "7587 soon"])
 def test_a_file_that_is_none_is_no_lease(client: SlowClient, path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     assert (lease_of(client, path).id, lease_of(client, path).valid_until) == (0, 0.0)
@@ -174,8 +174,8 @@ def test_the_file_is_never_half_written(client: SlowClient, path: Path) -> None:
     client.wait(1.0)
     lease.renew()
     with held:
-        assert held.read().endswith(" 6.0\n"), "whoever reads the old file reads all of it"
-    assert path.read_text(encoding="utf-8") == f"{lease.id} 7.0\n"
+        assert held.read().endswith(" 6.0 0.0\n"), "whoever reads the old file reads all of it"
+    assert path.read_text(encoding="utf-8") == f"{lease.id} 7.0 0.0\n"
 
 
 def test_two_threads_take_turns(client: SlowClient, path: Path) -> None:
@@ -210,3 +210,113 @@ def test_the_thread_renews_until_it_is_stopped_and_tells_the_outcomes(client: Sl
     thread.start()
     thread.join(20.0)
     assert heard == [True, True, False, True]
+
+
+class TestLeading:
+    """A host may be writable as long as the lease lives on which it led; another lease is worth nothing."""
+
+    def leading(self, client: SlowClient, path: Path) -> Lease:
+        """A lease with the leader key on it."""
+        lease = lease_of(client, path)
+        lease.renew()
+        lease.lead(lease.id)
+        return lease
+
+    def test_not_before_the_leader_key_was_seen_on_it(self, client: SlowClient, path: Path) -> None:
+        lease = lease_of(client, path)
+        lease.renew()
+        assert lease.leads_until == 0.0
+        lease.lead(lease.id + 1)
+        assert lease.leads_until == 0.0
+        lease.lead(lease.id)
+        assert lease.leads_until == lease.valid_until == 6.0
+
+    def test_each_renewal_makes_it_longer(self, client: SlowClient, path: Path) -> None:
+        lease = self.leading(client, path)
+        client.wait(2.0)
+        lease.renew()
+        assert lease.leads_until == lease.valid_until == 8.0
+
+    def test_a_new_lease_does_not(self, client: SlowClient, path: Path) -> None:
+        """etcd let the old one end, and the leader key with it: somebody else may lead."""
+        lease = self.leading(client, path)
+        client.wait(7.0)
+        assert lease.renew()
+        assert (lease.valid_until, lease.leads_until) == (13.0, 6.0)
+        lease.lead(lease.id)
+        assert lease.leads_until == 13.0
+
+    def test_a_restarted_agent_knows_it(self, client: SlowClient, path: Path) -> None:
+        lease = self.leading(client, path)
+        again = lease_of(client, path)
+        assert again.leads_until == lease.leads_until
+        client.wait(1.0)
+        again.renew()
+        assert again.leads_until == 7.0
+        client.wait(9.0)
+        again.renew()
+        last = lease_of(client, path)
+        assert last.leads_until == 7.0
+        last.renew()
+        assert last.leads_until == 7.0, "still no leader key on the new one"
+
+    def test_a_note_of_an_earlier_version_is_understood(self, client: SlowClient, path: Path) -> None:
+        path.write_text("7587 5.5\n", encoding="utf-8")
+        assert lease_of(client, path).leads_until == 5.5
+
+
+class TestFailsafe:
+    """All other hosts have promised to wait."""
+
+    def silent(self, client: SlowClient, path: Path) -> Lease:
+        """A lease on which this host led, while etcd is silent."""
+        lease = TestLeading().leading(client, path)
+        client.wait(2.0)
+        client.down = True
+        lease.renew()
+        return lease
+
+    def test_a_promise_makes_the_deadline_later(self, client: SlowClient, path: Path) -> None:
+        lease = self.silent(client, path)
+        lease.extend(8.0)
+        assert (lease.valid_until, lease.leads_until, lease.failsafe_until) == (6.0, 8.0, 8.0)
+        assert lease_of(client, path).leads_until == 8.0
+
+    def test_a_deadline_that_has_passed_stays_passed(self, client: SlowClient, path: Path) -> None:
+        lease = self.silent(client, path)
+        client.wait(6.0 - POLICY.fence_margin - 2.0)
+        lease.extend(20.0)
+        assert lease.leads_until == 6.0
+
+    def test_when_etcd_is_back_its_word_counts_again(self, client: SlowClient, path: Path) -> None:
+        lease = self.silent(client, path)
+        lease.extend(8.0)
+        client.wait(1.0)
+        client.down = False
+        lease.renew()
+        assert (lease.leads_until, lease.failsafe_until) == (9.0, 0.0)
+
+    def test_with_another_lease_the_promise_still_counts(self, client: SlowClient, path: Path) -> None:
+        lease = self.silent(client, path)
+        lease.extend(8.0)
+        client.wait(5.0)
+        client.down = False
+        lease.renew()
+        assert lease.leads_until == 8.0
+
+    def test_silence_is_noticed(self, client: SlowClient, path: Path) -> None:
+        lease = TestLeading().leading(client, path)
+        assert not lease.overdue
+        assert not lease.unanswered
+        client.wait(POLICY.renew_interval + 0.2)
+        assert not lease.overdue
+        client.down = True
+        lease.renew()
+        assert not lease.unanswered, "an answer may take a moment"
+        client.wait(0.4)
+        assert lease.overdue
+        assert lease.unanswered
+        client.down = False
+        lease.renew()
+        assert not lease.overdue
+        assert not lease.unanswered

@@ -351,14 +351,16 @@ class TestRoles:
         connection = self.attach("0-1-9", "0-2-5")
         kinds = [" ".join(statement.split()[:3]) for statement in connection.sent]
         assert kinds == [
-            "STOP SLAVE",
+            "STOP SLAVE IO_THREAD",
             "SET GLOBAL rpl_semi_sync_master_enabled=0,",
+            "SHOW SLAVE STATUS",
+            "STOP SLAVE",
             "SELECT @@gtid_binlog_pos AS",
             "SET GLOBAL gtid_slave_pos=%s",
             "CHANGE MASTER TO",
             "START SLAVE",
         ]
-        assert connection.arguments[3] == ("0-1-9",)
+        assert connection.arguments[5] == ("0-1-9",)
 
     def test_a_replica_keeps_its_position(self) -> None:
         assert not any("gtid_slave_pos=%s" in statement for statement in self.attach("0-2-5", "0-2-5").sent)
