@@ -300,6 +300,10 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
             return (*closed, Hold("mariadbd is starting"))
         if stored.pause is not None:
             return (*closed, Hold("the database is down, and automation is paused", "paused"))
+        if not elect.lacks(view, stored.sync, term):
+            # A member of the set holds nothing that the primary does not have, and what recovery would discard here
+            # may be acknowledged and soon nowhere else (I2).
+            return (*closed, StartDatabase(f"member of the sync set of {term.primary}: keep all", keep_in_doubt=True))
         return (
             *closed,
             StartDatabase(f"replica of {term.primary}: discard what nobody acknowledged"),
