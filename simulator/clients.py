@@ -84,6 +84,8 @@ class Clients:
         if machine is None or not machine.powered or not machine.server.running:
             self._end(write, "fail")
         elif machine.frozen or machine.fenced or machine.server.stuck or machine.server.locking:
+            if machine.disk_full and not machine.server.read_only:
+                machine.server.stalled += 1
             self._kernel.after(TIMEOUT_SECONDS, self._time_out, write)
         elif machine.server.read_only:
             self._end(write, "fail")

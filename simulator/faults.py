@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
-from failover_agent import gates, switchover
+from failover_agent import failover, gates, switchover
+from failover_agent.agent import Agent, CommandError
 
 from simulator.network import ALL
 from simulator.schedule import Event
@@ -38,6 +40,11 @@ def _kill_process(world: World, event: Event) -> Undo | None:
             _machine(world, event).server.kill()
         case "failover-agent":
             world.agent_died(_machine(world, event))
+        case "failover-guard":
+            machine = _machine(world, event)
+            if machine.guard_process is not None:
+                machine.guard_process.kill()
+                world.kernel.after(1.0, world.start_guard, machine)
         case "keepalived":
             machine = _machine(world, event)
             machine.keepalived = False
@@ -75,6 +82,11 @@ def _freeze_process(world: World, event: Event) -> Undo | None:
         case "failover-agent":
             world.freeze(host)
             return lambda: world.thaw(host)
+        case "failover-guard":
+            process = world.machines[host].guard_process
+            if process is not None:
+                process.freeze()
+                return lambda: None if world.machines[host].frozen else process.thaw()
         case "etcd":
             _set_member(world, host, frozen=True)
             return lambda: None if not world.host_up(host) else _set_member(world, host, frozen=False)
@@ -148,8 +160,8 @@ def _fill_disk(world: World, event: Event) -> Undo:
 
     def free() -> None:
         machine.disk_full, machine.disk_free_fraction = False, 0.5
+        machine.server.space_freed()
         world.topology_changed()
-        machine.server.apply_paused = machine.server.apply_paused
 
     return free
 
@@ -183,6 +195,36 @@ def _switch_over(world: World, event: Event) -> None:
         world.kernel.spawn(machine.process, lambda: switchover.Switchover(agent, request, check=False).run())
 
 
+def _fail_over(world: World, event: Event) -> None:
+    """A person asks a host for a failover, accepting no loss."""
+    machine = _machine(world, event)
+    if machine.agent is not None and machine.process is not None:
+        agent = machine.agent
+        request = failover.Request(f"run-{event.at}", event.get("to"))
+        world.kernel.spawn(machine.process, lambda: failover.Failover(agent, request).run())
+
+
+def _pause(world: World, event: Event) -> None:
+    _command(world, event, lambda agent: agent.pause("anna", "a test", event.number("seconds", 10.0)))
+
+
+def _resume_automation(world: World, event: Event) -> None:
+    _command(world, event, lambda agent: agent.resume("anna"))
+
+
+def _command(world: World, event: Event, command: Callable[[Agent], object]) -> None:
+    machine = _machine(world, event)
+    agent = machine.agent
+
+    def carry_out() -> None:
+        assert agent is not None
+        with contextlib.suppress(CommandError):
+            command(agent)
+
+    if machine.process is not None:
+        world.kernel.spawn(machine.process, carry_out)
+
+
 _WORDS: dict[str, Callable[[World, Event], Undo | None]] = {
     "kill_process": _kill_process,
     "freeze_process": _freeze_process,
@@ -197,4 +239,7 @@ _WORDS: dict[str, Callable[[World, Event], Undo | None]] = {
     "lag": _lag,
     "strike": _strike,
     "switch_over": _switch_over,
+    "fail_over": _fail_over,
+    "pause": _pause,
+    "resume_automation": _resume_automation,
 }

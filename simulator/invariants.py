@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from simulator.mariadb import Server
     from simulator.world import Machine, World
 
-#: The guard has three of its rounds to end what has no lease; a dead or frozen agent can end nothing.
+#: For so long a guard may need.
 GUARD_ROUNDS_SECONDS = 0.3
+SECOND_GUARD_ROUNDS_SECONDS = 0.3 + 3 * 0.2
 
 
 class BrokenInvariantError(AssertionError):
@@ -79,9 +80,17 @@ class Invariants:
             self._check_lease(machine)
 
     def _check_lease(self, machine: Machine) -> None:
+        """The guard in the agent has three of its rounds to end what has no lease; where the agent is dead or frozen,
+        the second guard has.
+        """
         now = self._world.kernel.now
         agent = machine.agent
+        if machine.frozen or machine.server.frozen or now - machine.awake_since < SECOND_GUARD_ROUNDS_SECONDS:
+            return
         if agent is None or not machine.alive or now - machine.at_work_since < GUARD_ROUNDS_SECONDS:
+            left = machine.lease_until - now - machine.clock_offset
+            if left < machine.config.policy.fence_margin - SECOND_GUARD_ROUNDS_SECONDS:
+                raise BrokenInvariantError(f"{machine.name} is writable without an agent, and without a lease")
             return
         late = machine.config.policy.fence_margin - GUARD_ROUNDS_SECONDS
         if agent.host.now() > agent.lease.leads_until - late:

@@ -122,6 +122,11 @@ class Server:
         self.semi_sync_primary = False
         self.semi_sync_replica = True
         self.waiting: list[Gtid] = []
+        #: Confirmations of replicas so far.
+        self.confirmed = 0
+        #: Clients whose commit waits for space on the disk.
+        self.stalled = 0
+        self._wants_space = False
         self.locking = 0
         self.sessions: dict[int, str] = {}
         self._next_session = 10
@@ -288,6 +293,7 @@ class Server:
 
     def _confirm(self, sequence: int) -> None:
         """A semi-sync replica has received everything up to ``sequence``."""
+        self.confirmed += 1
         while self.waiting and self.waiting[0].sequence <= sequence:
             self.world.acknowledge(self, self.waiting.pop(0))
         if not self.waiting:
@@ -501,6 +507,7 @@ class Server:
         if not stream.receiving or not stream.dumping or self.frozen or replica.frozen:
             return  # The thaw pumps again.
         if replica.machine.disk_full or not self._path_open(replica):
+            replica._wants_space = replica.machine.disk_full
             stream.busy = True
             self.kernel.after(RETRANSMIT_SECONDS, self._deliver, stream)
             return
@@ -508,6 +515,7 @@ class Server:
         if not fresh:
             return
         stream.sent += len(fresh)
+        replica._wants_space = False
         replica.relay += fresh
         replica._io = fresh[-1]
         replica._received_at = self.kernel.now
@@ -644,10 +652,13 @@ class Server:
     def _binlog_pos(self, _session: int) -> Rows:
         return [{"@@gtid_binlog_pos": self._positions(0)[0]["binlog"]}]
 
-    @_statement(r"SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
+    @_statement(r"SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_")
     def _clients(self, _session: int) -> Rows:
         count = sum(stream.semi_sync for stream in self.dumps.values()) if self.semi_sync_primary else 0
-        return [{"Variable_name": "Rpl_semi_sync_master_clients", "Value": str(count)}]
+        values = {"clients": count, "wait_sessions": len(self.waiting), "get_ack": self.confirmed}
+        return [
+            {"Variable_name": f"Rpl_semi_sync_master_{name}", "Value": str(value)} for name, value in values.items()
+        ]
 
     @_statement(r"SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
     def _dumps(self, _session: int) -> Rows:
@@ -659,7 +670,15 @@ class Server:
                 else "Sending binlog event to slave",
             }
             for stream in self.dumps.values()
-        ]
+        ] + self._out_of_space()
+
+    def _out_of_space(self) -> Rows:
+        """The threads that wait for somebody to free space: those of replication have no host."""
+        if not self.machine.disk_full:
+            return []
+        state = "Waiting for someone to free space"
+        stuck = [{"host": "", "state": state}] if self._wants_space else []
+        return stuck + ([{"host": "203.0.113.5:40000", "state": state}] if self.stalled else [])
 
     @_statement(r"SHOW SLAVE STATUS")
     def _slave_status(self, _session: int) -> Rows:
@@ -752,8 +771,19 @@ class Server:
     def _is_read_only(self, _session: int) -> Rows:
         return [{"@@read_only": int(self.read_only)}]
 
+    def space_freed(self) -> None:
+        """There is room on the disk again; who waits for it looks once a minute."""
+        self.stalled, self._wants_space = 0, False
+        self._moved.notify()
+        self._apply_soon()
+
     @_statement(r"STOP SLAVE(?: (IO|SQL)_THREAD)?$")
     def _stop_slave(self, _session: int, which: str | None) -> Rows:
+        if self._wants_space and self.machine.disk_full:
+            sessions = self.sessions
+            self._moved.wait_for(lambda: not self._wants_space or self.sessions is not sessions, 10.0)
+            if self._wants_space or self.sessions is not sessions:
+                raise DatabaseError("STOP SLAVE: (2013, 'Lost connection to server during query (timed out)')")
         if which != "SQL":
             self._stop_io()
         if which != "IO":

@@ -48,6 +48,13 @@ OPERATIONS = (
     "peer /catch_up",
     "peer /promote",
     "peer /position",
+    "peer /stop_receiving",
+    "peer /failsafe",
+    "peer /acknowledge",
+    "peer /step_down",
+    "salvage",
+    "host.set_shut_out",
+    "sql STOP SLAVE IO_THREAD",
 )
 HOWS = ("CRASH_BEFORE", "CRASH_AFTER", "FAIL", "NO_ANSWER", "LATE", "STALL")
 #: Faults that come one at a time in a schedule for liveness: the estate must survive each without a person.
@@ -62,6 +69,8 @@ SINGLE = (
     "fill_disk",
     "block_vrrp",
 )
+_KILLED = ("mariadbd",) * 5 + ("failover-agent",) * 3 + ("etcd", "failover-guard", "keepalived")
+_FROZEN = ("mariadbd",) * 3 + ("failover-agent",) * 4 + ("etcd", "failover-guard")
 _WEIGHTS = {
     "kill_process": 10,
     "freeze_process": 6,
@@ -76,6 +85,9 @@ _WEIGHTS = {
     "lag": 5,
     "strike": 16,
     "switch_over": 6,
+    "fail_over": 3,
+    "pause": 1,
+    "resume_automation": 1,
 }
 
 
@@ -202,13 +214,13 @@ def _event(random: Random, word: str, hosts: Sequence[str], primary: str, at: fl
     members = (*hosts, WITNESS)[:3]
     match word:
         case "kill_process":
-            process = random.choice(("mariadbd", "mariadbd", "mariadbd", "failover-agent", "failover-agent", "etcd"))
+            process = random.choice(_KILLED)
             if process == "etcd":
                 options = {"host": random.choice(members), "process": process, "seconds": seconds}
             else:
                 options["process"] = process
         case "freeze_process":
-            process = random.choice(("mariadbd", "failover-agent", "failover-agent", "etcd"))
+            process = random.choice(_FROZEN)
             options |= {"host": random.choice(members) if process == "etcd" else host, "process": process}
             options["seconds"] = seconds
         case "power_off" | "freeze_host" | "lag" | "fill_disk":
@@ -240,6 +252,10 @@ def _event(random: Random, word: str, hosts: Sequence[str], primary: str, at: fl
             options["skip"] = random.choice((0, 0, 0, 1, 1, 2, 3, 5, 8))
         case "switch_over":
             options = {"to": random.choice(("", *hosts))}
+        case "fail_over":
+            options["to"] = random.choice(("", "", *hosts))
+        case "pause":
+            options["seconds"] = seconds
     if single and word == "fill_disk":
         options["host"] = random.choice([name for name in hosts if name != primary])
     texts = {key: f"{value:.3f}" if isinstance(value, float) else str(value) for key, value in options.items()}

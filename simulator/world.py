@@ -25,23 +25,24 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from failover_agent import gates, switchover
-from failover_agent.agent import WRITABLE, Agent
+from failover_agent import failover, gates, switchover
+from failover_agent.agent import Agent
 from failover_agent.config import Config, Pki, Vip
 from failover_agent.daemon import _move_etcd, _Waker
 from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.gtid import Gtid
+from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, WRITABLE, Guard
 from failover_agent.host import Host, HostError
-from failover_agent.lease import _PATIENCE_SECONDS, Lease
+from failover_agent.lease import _PATIENCE_SECONDS, Lease, read_note
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB
-from failover_agent.model import Leader, Policy, Stored, Sync, Term, history_json, to_json
+from failover_agent.model import Acknowledged, Leader, Policy, Stored, Sync, Term, history_json, to_json, utc
 from failover_agent.peer import Peer, PeerError
 from failover_agent.seed import DataDirectory
 
 from simulator import etcd as sim_etcd
 from simulator.clients import Clients
 from simulator.invariants import BrokenInvariantError, Invariants
-from simulator.kernel import EPOCH_SECONDS, Call, CrashError, Event, Kernel, Process
+from simulator.kernel import EPOCH_SECONDS, Call, CrashError, Event, Kernel, Lock, Process, Waiters
 from simulator.mariadb import Rows, Server
 from simulator.network import ALL, PEER, Network
 
@@ -285,6 +286,31 @@ class Note:
         target._files[target._name] = self._files.pop(self._name)
 
 
+class WritableNote(Note):
+    """The file that says that clients may be able to write: guards sleep while it is not there."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine.runtime, WRITABLE)
+        self._appeared = machine.appeared
+
+    def touch(self) -> None:
+        """Make it."""
+        super().touch()
+        self._appeared.notify()
+
+
+class LeaseNote:
+    """The file with the lease, to be read only."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def read_text(self, encoding: str) -> str:
+        """What is in it."""
+        del encoding
+        return " ".join(map(str, self._machine.lease_note))
+
+
 class SimRejoin:
     """Logs of the server of one machine."""
 
@@ -448,6 +474,14 @@ class SimHost(Host):
         self._world.operation(self._machine, f"host.{name}", run, HostError)
 
 
+class GuardHost(SimHost):
+    """The machine as the guard has it: a process of its own, with no faults planned for it."""
+
+    def _do(self, name: str, effect: Callable[[], None]) -> None:
+        del name
+        effect()
+
+
 class SimPeer(Peer):
     """HTTPS to the agent of another machine; what is said goes through JSON."""
 
@@ -524,7 +558,14 @@ class Machine:
     server: Server
     clock_offset: float
     directory: DataDirectory = field(init=False)
+    #: The second guard, and who waits for the file that it looks for.
+    guard: Guard = field(init=False)
+    guard_process: Process | None = None
+    appeared: Waiters = field(init=False)
+    has_files: bool = False
     powered: bool = True
+    #: Since when the whole host has been at work.
+    awake_since: float = 0.0
     #: The whole host stands still.
     frozen: bool = False
     process: Process | None = None
@@ -547,9 +588,19 @@ class Machine:
     reset_addresses: list[str] = field(default_factory=list)
 
     @property
+    def lease_until(self) -> float:
+        """Up to when its agent has promised to be writable at most, as the second guard reads it."""
+        return read_note(Path(self.config.runtime_directory) / "lease")[2] if self.has_files else self.lease_note[2]
+
+    @property
     def alive(self) -> bool:
         """Whether an agent is at work here."""
         return self.process is not None and not self.process.frozen
+
+    @property
+    def acting(self) -> bool:
+        """Whether its agent is busy with something that changes a role."""
+        return isinstance(self.agent, Agent) and isinstance(self.agent.act, Lock) and self.agent.act.locked()
 
 
 @dataclass
@@ -615,6 +666,11 @@ class World:
             server = Server(self, name, address, number)
             machine = Machine(name, address, config, server, clock_offset=1e6 * number)
             machine.directory = SimDirectory(config)
+            machine.has_files = not in_memory
+            machine.appeared = Waiters(self.kernel)
+            machine.guard = Guard(config, GuardHost(self, machine))
+            if in_memory:
+                vars(machine.guard).update(_writable=WritableNote(machine), _lease=LeaseNote(machine))
             server.machine = machine
             self._at_address[address] = server
             self.machines[name] = machine
@@ -644,9 +700,11 @@ class World:
     def close(self) -> None:
         """End all agents and remove the folder of the world."""
         self.kernel.check = None
-        for process in (self.limbo, *(machine.process for machine in self.machines.values())):
-            if process is not None:
-                process.kill()
+        for machine in self.machines.values():
+            for process in (machine.process, machine.guard_process):
+                if process is not None:
+                    process.kill()
+        self.limbo.kill()
         self.kernel.run(0.0)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -681,6 +739,7 @@ class World:
         """Start all agents on seeded, equal data, name the first primary, and wait until all is well."""
         for machine in self.machines.values():
             machine.server.start(keep_in_doubt=False)
+            self.start_guard(machine)
             self.start_agent(machine.name)
         self.agent(primary).bootstrap(primary)
         for machine in self.machines.values():
@@ -716,6 +775,7 @@ class World:
             server.source = first.address
             server.execute(server.open_session(), "START SLAVE", ())
         for machine in self.machines.values():
+            self.start_guard(machine)
             self.kernel.after(self.random.random(), self.start_agent, machine.name)
 
     def agent(self, host: str) -> Agent:
@@ -750,7 +810,7 @@ class World:
             agent.directory = machine.directory
             notes: dict[str, Any] = {
                 "_events_marker": Note(machine.runtime, "events-were-on"),
-                "_writable_marker": Note(machine.runtime, WRITABLE),
+                "_writable_marker": WritableNote(machine),
                 "_muted": Note(machine.state, "muted"),
             }
             vars(agent).update(notes, _may_be_writable=notes["_writable_marker"].exists())
@@ -762,22 +822,43 @@ class World:
         stop = Event(self.kernel)
         waker = _Waker(stop, agent)  # type: ignore[arg-type]
         self.kernel.spawn(process, lease.keep, stop, waker.renewed)
-        self.kernel.spawn(process, self._guard, agent)
+        self.kernel.spawn(process, self._guard, machine, agent)
         self.kernel.spawn(process, self._failsafe, agent)
         self.kernel.spawn(process, _move_etcd, agent, store.clone(), stop)
         self.kernel.spawn(process, self._loop, agent)
         if self.watches:
             self.cluster.watch(machine.name, agent.wake.set)
 
-    def _guard(self, agent: Agent) -> None:
-        """The guard's thread. Before the lease comes to its end a round changes nothing, so those are left out."""
+    def _guard(self, machine: Machine, agent: Agent) -> None:
+        """The guard's thread. A round changes nothing on a host that is not writable, nor before the lease comes to its
+        end, so those are left out.
+        """
         while True:
+            if self.in_memory:
+                machine.appeared.wait_for(lambda: agent.may_be_writable)
             until_due = agent.lease.leads_until - self.policy.fence_margin - agent.host.now()
             self.kernel.sleep(max(1, -(-until_due // GUARD_SECONDS)) * GUARD_SECONDS)
             try:
                 agent.guard()
             except HostError:
                 continue  # The daemon logs it; the next round tries again.
+
+    def start_guard(self, machine: Machine) -> None:
+        """systemd starts the second guard."""
+        if machine.powered and (machine.guard_process is None or machine.guard_process.dead):
+            machine.guard_process = Process(self.kernel, f"guard of {machine.name}")
+            machine.guard_process.frozen = machine.frozen
+            self.kernel.spawn(machine.guard_process, self._second_guard, machine)
+
+    def _second_guard(self, machine: Machine) -> None:
+        guard, margin = machine.guard, self.policy.fence_margin - GRACE_SECONDS
+        while True:
+            left = 0.0
+            if self.in_memory:
+                machine.appeared.wait_for(lambda: WRITABLE in machine.runtime)
+                left = machine.lease_note[2] - margin - self.kernel.now - machine.clock_offset
+            self.kernel.sleep(max(1, -(-left // INTERVAL_SECONDS)) * INTERVAL_SECONDS)
+            guard.look()
 
     def _failsafe(self, agent: Agent) -> None:
         """The failsafe's thread. Before a renewal is overdue a round changes nothing, so those are left out."""
@@ -847,6 +928,24 @@ class World:
             raise CrashError
         return answers[0]
 
+    def failover(
+        self, host: str, to: str = "", *, accept_data_loss: bool = False, check: bool = False
+    ) -> dict[str, Any]:
+        """``failoverctl failover`` on ``host``; the agent's answer.
+
+        :raises CrashError: the agent died on the way.
+        """
+        agent = self.agent(host)
+        process = self.machines[host].process
+        assert process is not None
+        answers: list[dict[str, Any]] = []
+        asked = failover.Request("run-2", to, accept_data_loss, (), check)
+        task = self.kernel.spawn(process, lambda: answers.append(failover.Failover(agent, asked).run()))
+        self.kernel.wait_outside(600.0, lambda: task.dead)
+        if not answers:
+            raise CrashError
+        return answers[0]
+
     def write(self, host: str) -> Gtid | None:
         """A client tries to write on ``host``; None when it is turned away."""
         machine = self.machines[host]
@@ -891,6 +990,8 @@ class World:
         machine = self.machines[host]
         machine.powered = machine.frozen = False
         self.agent_died(machine)
+        if machine.guard_process is not None:
+            machine.guard_process.kill()
         machine.server.power_lost()
         machine.fenced = machine.gate = machine.followers = machine.holds_vip = False
         machine.lease_note = (0, 0.0, 0.0)
@@ -912,6 +1013,7 @@ class World:
             for member in self._members_on(host):
                 member.up = True
             self.topology_changed()
+            self.start_guard(machine)
             self.kernel.after(AGENT_RESTART_SECONDS, self._restart_agent, machine)
 
     def _members_on(self, host: str) -> list[sim_etcd.Member]:
@@ -936,6 +1038,8 @@ class World:
         if machine.powered and not machine.frozen:
             machine.frozen = True
             self.freeze(host)
+            if machine.guard_process is not None:
+                machine.guard_process.freeze()
             machine.server.freeze()
             for member in self._members_on(host):
                 member.frozen = True
@@ -946,7 +1050,10 @@ class World:
         machine = self.machines[host]
         if machine.frozen:
             machine.frozen = False
+            machine.awake_since = self.kernel.now
             self.thaw(host)
+            if machine.guard_process is not None:
+                machine.guard_process.thaw()
             machine.server.thaw()
             for member in self._members_on(host):
                 member.frozen = False
@@ -991,7 +1098,7 @@ class World:
         """Let time pass."""
         self.pass_time(seconds)
 
-    def come_to_rest(self, limit_seconds: float = 60.0) -> str:
+    def come_to_rest(self, limit_seconds: float = 120.0) -> str:
         """End every fault and let time pass until all is well; what is not, after ``limit_seconds``."""
         self.calm_down()
         until = self.now + limit_seconds
@@ -1073,7 +1180,9 @@ class World:
     # ---- the end
 
     def calm_down(self) -> None:
-        """End every fault, so that the agents can put the estate in order."""
+        """End every fault, and let a person look, so that the agents can put the estate in order."""
+        looked = Acknowledged("anna", utc(EPOCH_SECONDS + self.now))
+        self.etcd.commit({}, [Delete("pause"), Put("acknowledged", to_json(looked))])
         self.faults.clear()
         self.heal()
         self.vrrp_blocked = False
@@ -1088,6 +1197,7 @@ class World:
             machine.server.thaw()
             machine.server.apply_paused = False
             machine.disk_full, machine.disk_free_fraction = False, 0.5
+            machine.server.space_freed()
             machine.keepalived = True
         self.topology_changed()
         self._move_address()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from simulator.campaign import quiet
 from simulator.run import run
 from simulator.schedule import parse

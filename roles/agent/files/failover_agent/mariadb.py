@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pymysql
 import pymysql.cursors
 
-from failover_agent import gtid
+from failover_agent import binlog, gtid
 from failover_agent.config import Config
 from failover_agent.gates import REQUIRED_SETTINGS, Activity
 from failover_agent.model import Ballot, Database, Replication
@@ -21,10 +23,35 @@ _SCHEMA_CHANGE = re.compile(rf"{_COMMENTS}(ALTER|CREATE|DROP|OPTIMIZE|RENAME|TRU
 _BACKUP = re.compile(rf"{_COMMENTS}(BACKUP\s+STAGE|FLUSH\s+TABLES)\b", re.IGNORECASE)
 _POSITIONS = "SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied"
 _CAUGHT_UP = "has sent all binlog"
+#: The state of a thread that met a full disk. It tries again once a minute; KILL ends it at once, SHUTDOWN does not.
+_NO_SPACE = "Waiting for someone to free space"
 
 
 class DatabaseError(Exception):
-    """A statement failed, timed out or the server is away; the text names the statement."""
+    """A statement failed, timed out or the server is away; the text names the statement.
+
+    ``timed_out`` says that the server took the connection or the statement and gave no answer: it hangs.
+    """
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a replica has received, and whether that can still grow.
+
+    ``position`` contains what is applied. ``unapplied`` says that there is more in the relay log than is applied.
+    ``error`` is that of the SQL thread.
+    """
+
+    io_stopped: bool
+    sql_running: bool
+    position: str
+    applied: str
+    unapplied: bool
+    error: str = ""
 
 
 class Connection:
@@ -42,7 +69,7 @@ class Connection:
                 cursorclass=pymysql.cursors.DictCursor,
             )
         except (pymysql.Error, OSError) as error:
-            raise DatabaseError(f"cannot connect to {socket}: {error}") from error
+            raise DatabaseError(f"cannot connect to {socket}: {error}", timed_out=_timed_out(error)) from error
         #: The server's id of this connection, as ``KILL`` wants it.
         self.thread_id = int(self.value("SELECT CONNECTION_ID()"))
 
@@ -56,7 +83,8 @@ class Connection:
                 cursor.execute(statement, tuple(arguments) or None)
                 return list(cursor.fetchall())
         except (pymysql.Error, OSError) as error:
-            raise DatabaseError(f"{statement.split(chr(10))[0][:120]}: {error}") from error
+            text = f"{statement.split(chr(10))[0][:120]}: {error}"
+            raise DatabaseError(text, timed_out=_timed_out(error)) from error
 
     def run(self, *statements: str) -> None:
         """Run statements in order; the first failure ends it."""
@@ -88,13 +116,16 @@ class MariaDB:
         return Connection(self._config.database_socket, timeout)
 
     def observe(self) -> Database:
-        """The state of the server; ``running`` is False (with the error) when it does not answer within 2 s."""
+        """The state of the server; ``running`` is False (with the error) when it does not answer within 2 s.
+
+        ``hung`` is then True if it took the connection: the process exists, and is stopped or stuck.
+        """
         try:
             connection = self._connection()
             return read_database(connection, self._config.hosts)
         except DatabaseError as error:
             self.forget()
-            return Database(running=False, error=str(error))
+            return Database(running=False, hung=error.timed_out, error=str(error))
 
     def forget(self) -> None:
         """Drop the kept connection, after an error or when the server is about to stop."""
@@ -201,6 +232,42 @@ class MariaDB:
         """Semi-sync of the primary on or off."""
         self._connection().run(f"SET GLOBAL rpl_semi_sync_master_enabled={int(enabled)}")
 
+    def received(self, connection: Connection) -> Received:
+        """What the server has received as a replica, applied or not.
+
+        A server that was just started says nothing about its relay log; then the files are read.
+        """
+        applied = _merged(connection.rows(_POSITIONS)[0])
+        rows = connection.rows("SHOW SLAVE STATUS")
+        if not rows:
+            return Received(True, False, str(applied), str(applied), False)
+        row = rows[0]
+        position = gtid.merge(applied, gtid.parse(str(row.get("Gtid_IO_Pos") or "")))
+        if not row.get("Gtid_IO_Pos"):
+            try:
+                found = binlog.transactions(self.relay_log(), applied)
+                position = binlog.position_of((each.gtid for each in found), applied)
+            except binlog.BinlogError as error:
+                raise DatabaseError(f"the relay log cannot be read: {error}") from error
+        return Received(
+            io_stopped=str(row["Slave_IO_Running"]) == "No",
+            sql_running=str(row["Slave_SQL_Running"]) == "Yes",
+            position=str(position),
+            applied=str(applied),
+            unapplied=position != applied,
+            error=str(row.get("Last_SQL_Error") or ""),
+        )
+
+    @staticmethod
+    def applied(connection: Connection) -> gtid.Position:
+        """Everything that is in the data."""
+        return _merged(connection.rows(_POSITIONS)[0])
+
+    def relay_log(self) -> list[Path]:
+        """The files of the relay log."""
+        index = next(iter(sorted(Path(self._config.database_directory).glob("*relay*.index"))), None)
+        return binlog.log_files(index) if index else []
+
     def attach(
         self,
         connection: Connection,
@@ -230,6 +297,11 @@ class MariaDB:
                 return
             if not self.wait_for(connection, replication.gtid_io_pos, limit):
                 raise DatabaseError(f"what was received, up to {replication.gtid_io_pos}, is not applied yet")
+        elif keep_received and replication is not None:
+            received = self.received(connection)
+            if received.unapplied:
+                why = received.error or "nothing applies it"
+                raise DatabaseError(f"received up to {received.position}, applied up to {received.applied}: {why}")
         connection.run("STOP SLAVE")
         positions = connection.rows(_POSITIONS)[0]
         together = _merged(positions)
@@ -344,8 +416,19 @@ def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
         " @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied,"
         " @@rpl_semi_sync_master_enabled AS waits, @@rpl_semi_sync_slave_enabled AS acknowledges"
     )[0]
-    clients = connection.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'")
-    dumps = connection.rows("SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
+    threads = connection.rows(
+        "SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
+        f" OR state='{_NO_SPACE}'"
+    )
+    waiting = [thread for thread in threads if thread["state"] == _NO_SPACE]
+    if any(not thread["host"] for thread in waiting):
+        # A thread of replication: SHOW SLAVE STATUS would wait with it, and leave one more session behind each time.
+        return Database(running=False, hung=True, disk_full=True, error="replication waits for space on the disk")
+    semi_sync = {
+        str(each["Variable_name"]).removeprefix("Rpl_semi_sync_master_"): str(each["Value"])
+        for each in connection.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'")
+    }
+    dumps = [thread for thread in threads if thread["state"] != _NO_SPACE]
     attached, caught_up = parse_dumps(dumps, hosts)
     return Database(
         running=True,
@@ -356,7 +439,10 @@ def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
         replication=parse_replication(connection.rows("SHOW SLAVE STATUS")),
         semi_sync_primary=bool(row["waits"]),
         semi_sync_replica=bool(row["acknowledges"]),
-        semi_sync_clients=int(clients[0]["Value"]) if clients else 0,
+        semi_sync_clients=int(semi_sync.get("clients", 0)),
+        semi_sync_waits=int(semi_sync.get("wait_sessions", 0)),
+        semi_sync_acks=int(semi_sync.get("get_ack", 0)),
+        disk_full=bool(waiting),
         attached=attached,
         caught_up=caught_up,
     )
@@ -397,6 +483,16 @@ def parse_replication(rows: list[dict[str, Any]]) -> Replication | None:
         io_errno=int(row.get("Last_IO_Errno") or 0) if running == "No" else 0,
         sql_errno=int(row.get("Last_SQL_Errno") or 0) if str(row["Slave_SQL_Running"]) != "Yes" else 0,
     )
+
+
+def _timed_out(error: BaseException) -> bool:
+    """Whether an error of pymysql came from a time-out of the socket; it tells that by its cause only."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TimeoutError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _merged(row: dict[str, Any]) -> gtid.Position:

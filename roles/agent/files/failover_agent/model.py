@@ -250,12 +250,17 @@ class Replication:
 class Database:
     """The local MariaDB. With ``running`` false the rest is unknown and keeps its defaults.
 
+    ``hung`` says that it exists and took a connection, but did not answer (a stopped process, a disk that hangs).
+    ``disk_full`` says that a thread waits for space; a primary goes on answering then, and writes nothing.
+    ``semi_sync_waits`` counts the sessions that wait for an acknowledgement, ``semi_sync_acks`` those that came: where
+    there are waits and the acks stand still, no replica acknowledges, connected or not (frozen, or its disk full).
     ``relay_pending`` says that the relay log holds events that are not applied, while nothing applies them: the next
     START SLAVE would throw them away (databases.md, finding 6).
     """
 
     running: bool
     starting: bool = False
+    hung: bool = False
     version: str = ""
     read_only: bool = True
     gtid_binlog_pos: str = ""
@@ -264,6 +269,9 @@ class Database:
     semi_sync_primary: bool = False
     semi_sync_replica: bool = False
     semi_sync_clients: int = 0
+    semi_sync_waits: int = 0
+    semi_sync_acks: int = 0
+    disk_full: bool = False
     attached: tuple[str, ...] = ()
     caught_up: tuple[str, ...] = ()
     relay_pending: bool = False

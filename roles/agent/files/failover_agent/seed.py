@@ -2,7 +2,8 @@
 """The data directory: whose it is, how a replica gets its first copy, and what is kept before anything is discarded.
 
 A copy is made by mariadb-backup on the primary and streamed to the replica through the agents' mutual TLS, so hosts
-need no ssh keys for each other. The old directory is moved aside, never deleted.
+need no ssh keys for each other. The old directory is moved aside and kept until the next one is. Where the disk has no
+room for both, nothing is done unless it is said to be worthless.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _CHUNK = 256 * 1024
 _TAIL_LIMIT = 1024**3
 #: So many copies are kept.
 _TAILS = 5
+#: What a copy needs beyond its size (redo log, binary log), as a share of it, and in bytes at least.
+_SPARE_SHARE = 0.1
+_SPARE = 256 * 1024**2
 
 
 class SeedError(Exception):
@@ -99,17 +103,29 @@ class DataDirectory:
             old.unlink()
         return target
 
-    def replace(self, fetch: Callable[[], Iterator[bytes]], origin: str) -> str:
+    def aside(self) -> list[Path]:
+        """Directories that earlier copies replaced, oldest first."""
+        return sorted(self._path.parent.glob(f"{self._path.name}.before-seed-*"))
+
+    def replace(
+        self, fetch: Callable[[], Iterator[bytes]], origin: str, *, size: int = 0, worthless: bool = False
+    ) -> str:
         """Put a streamed copy in the place of the directory; the GTID position of the copy.
 
         The database must be stopped. The old directory is renamed with the ending ``.before-seed-<UTC>``, unless it is
-        a copy that was never made ready. The copy counts as seeded only after :meth:`adopt`, when the server has been
-        told its position.
+        a copy that was never made ready; those of earlier copies are then deleted. The copy counts as seeded only after
+        :meth:`adopt`, when the server has been told its position.
 
-        :raises SeedError: the stream broke or the copy could not be prepared; the old directory is then untouched.
+        ``size`` is how many bytes are to be copied; without it the present size is taken for it. ``worthless`` allows
+        to delete the present directory first when the disk has no room for both: only when all that it alone held was
+        saved, and the host was told to come back by itself.
+
+        :raises SeedError: there is no room, the stream broke or the copy could not be prepared. The old directory is
+            then untouched, unless it had to be deleted for room; the text says which.
         """
         for leftover in self._path.parent.glob(f".{self._path.name}.seed-*"):
             shutil.rmtree(leftover, ignore_errors=True)  # Of an agent that died in the middle.
+        emptied = self._make_room(size, worthless=worthless)
         work = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.seed-", dir=self._path.parent))
         try:
             owner = self._path.stat()
@@ -121,19 +137,58 @@ class DataDirectory:
             work.chmod(owner.st_mode & 0o7777)
         except Exception as error:
             shutil.rmtree(work, ignore_errors=True)
-            raise SeedError(f"no copy was made: {error}; {self._path} is untouched") from error
+            state = "was emptied to make room" if emptied else "is untouched"
+            raise SeedError(f"no copy was made: {error}; {self._path} {state}") from error
         if self.half_seeded:
             shutil.rmtree(self._path)
             _log.info("an earlier copy that was never made ready is gone")
         else:
+            older = self.aside()
             aside = self._path.with_name(f"{self._path.name}.before-seed-{_stamp()}")
             self._note.unlink(missing_ok=True)
             self._path.rename(aside)
             _log.info("the old directory is %s", aside)
+            for path in older:
+                shutil.rmtree(path, ignore_errors=True)
+                _log.info("%s is gone: one old directory is kept", path)
         work.rename(self._path)
         self._write_note(origin, finished=False)
         _log.info("copied from %s at %s", origin, position or "no position")
         return position
+
+    def _make_room(self, size: int, *, worthless: bool) -> bool:
+        """See to it that a copy fits; whether the present directory had to be emptied for that.
+
+        Directories put aside earlier go first: what only they held was saved when they were replaced.
+
+        :raises SeedError: it does not fit, and the present directory must stay.
+        """
+        if not size:
+            size = _bytes_of(self._path)
+        needed = size + max(_SPARE, int(size * _SPARE_SHARE))
+        for path in self.aside():
+            if _free(self._path) >= needed:
+                return False
+            shutil.rmtree(path, ignore_errors=True)
+            _log.warning("%s is gone: the disk has no room for a copy otherwise", path)
+        free = _free(self._path)
+        if free >= needed:
+            return False
+        own = _bytes_of(self._path)
+        if not (worthless or self.half_seeded) or free + own < needed:
+            raise SeedError(
+                f"no copy was made: the disk has no room for {needed >> 20} MiB beside {self._path}:"
+                f" {free >> 20} MiB are free, the old directory takes {own >> 20} MiB"
+            )
+        _log.warning("%s is emptied: the disk has no room for a copy beside it", self._path)
+        # From here on it is a copy that was never made ready, also for an agent that starts in the middle.
+        self._write_note("nothing", finished=False)
+        for path in self._path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return True
 
 
 def stream_backup(config: Config) -> Iterator[bytes]:
@@ -196,6 +251,19 @@ def _backup_position(directory: Path) -> str:
             words = path.read_text(encoding="utf-8").split()
             return words[2] if len(words) > 2 else ""
     raise SeedError("the copy holds no binlog position")
+
+
+def _bytes_of(directory: Path) -> int:
+    """What the files below a directory take on the disk."""
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_blocks * 512
+    return total
+
+
+def _free(path: Path) -> int:
+    return shutil.disk_usage(path.parent).free
 
 
 def _utc() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,16 @@ import pytest
 from failover_agent import gtid
 from failover_agent.config import Config, Pki
 from failover_agent.gates import REQUIRED_SETTINGS
-from failover_agent.mariadb import Connection, DatabaseError, MariaDB, parse_dumps, parse_replication, read_database
+from failover_agent.mariadb import (
+    Connection,
+    DatabaseError,
+    MariaDB,
+    Received,
+    parse_dumps,
+    parse_replication,
+    read_database,
+)
+from failover_agent.model import Database
 
 Rows = list[dict[str, Any]]
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -180,6 +190,84 @@ def test_a_primary_is_read_in_one_go(fixture: str, version: str, hosts: dict[str
     assert (found.semi_sync_primary, found.semi_sync_clients) == (True, 1)
     assert found.caught_up == ("www2",)
     assert found.position == found.gtid_binlog_pos
+
+
+def semi_sync(**values: int) -> Rows:
+    """``SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%'``."""
+    return [{"Variable_name": f"Rpl_semi_sync_master_{name}", "Value": str(value)} for name, value in values.items()]
+
+
+class TestTrouble:
+    """Full disks and frozen replicas, as 10.11.19 and 11.8.6 show them."""
+
+    FULL = "Waiting for someone to free space"
+
+    def read(self, threads: Rows, status: Rows | None = None) -> tuple[Database, Script]:
+        row = {"version": "11.8.6-MariaDB", "read_only": 0, "binlog": "0-1-6", "applied": "", "waits": 1}
+        script = Script(
+            {"^SELECT VERSION": [{**row, "acknowledges": 0}], "Rpl_semi": status or [], "Binlog Dump": threads}
+        )
+        return read_database(script, HOSTS), script
+
+    def test_a_primary_with_a_full_disk_answers(self) -> None:
+        dump = {"host": "198.51.100.12:1", "state": "Master has sent all binlog to slave; waiting for more updates"}
+        found, _script = self.read([dump, {"host": "localhost", "state": self.FULL}])
+        assert (found.running, found.hung, found.disk_full) == (True, False, True)
+        assert found.attached == ("www2",)
+
+    def test_a_replica_with_a_full_disk_is_not_asked_what_it_cannot_answer(self) -> None:
+        found, script = self.read([{"host": "", "state": self.FULL}])
+        assert (found.running, found.hung, found.disk_full) == (False, True, True)
+        assert "space" in found.error
+        assert "SHOW SLAVE STATUS" not in script.sent
+
+    def test_a_replica_that_acknowledges_nothing_is_connected_all_the_same(self) -> None:
+        found, _script = self.read([], semi_sync(clients=1, get_ack=17, request_ack=18, wait_sessions=1))
+        assert (found.semi_sync_clients, found.semi_sync_waits, found.semi_sync_acks) == (1, 1, 17)
+
+    def test_a_frozen_server_takes_the_connection_and_says_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "frozen.sock"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+            listening.listen()
+            with pytest.raises(DatabaseError) as raised:
+                Connection(str(path), 0.2)
+        assert raised.value.timed_out
+
+    def test_it_is_called_hung(self) -> None:
+        found = Server(Script({"VERSION": DatabaseError("timed out", timed_out=True)})).observe()
+        assert (found.running, found.hung) == (False, True)
+        assert not Server(Script({"VERSION": DatabaseError("refused")})).observe().hung
+
+
+class TestReceived:
+    """What a replica has received, from its captured states."""
+
+    def test_while_replication_runs_the_server_knows(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("0-1-5", "0-1-5"), "SHOW SLAVE": STATUS_10["healthy"]})
+        found = Server().received(connection)
+        assert found == Received(False, True, "0-1-5", "0-1-5", unapplied=False)
+
+    def test_what_is_not_applied(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("0-1-7", "0-1-7"), "SHOW SLAVE": STATUS_10["sql_error"]})
+        found = Server().received(connection)
+        assert (found.position, found.applied, found.unapplied, found.sql_running) == ("0-1-8", "0-1-7", True, False)
+        assert "Duplicate entry" in found.error
+
+    def test_a_server_that_is_no_replica_has_what_it_has(self) -> None:
+        found = Server().received(Script({"gtid_binlog_pos": positions("0-1-7", "0-1-5")}))
+        assert found == Received(True, False, "0-1-7", "0-1-7", unapplied=False)
+
+    def test_attaching_never_discards_what_nothing_applies(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("0-1-7", "0-1-7"), "SHOW SLAVE": STATUS_10["sql_error"]})
+        with pytest.raises(DatabaseError, match="received up to 0-1-8, applied up to 0-1-7: Error 'Duplicate entry"):
+            Server().attach(connection, "198.51.100.12")
+        assert "STOP SLAVE" not in connection.sent
+
+    def test_it_does_when_told_that_the_primary_has_it(self) -> None:
+        connection = Script({"gtid_binlog_pos": positions("0-1-7", "0-1-7"), "SHOW SLAVE": STATUS_10["sql_error"]})
+        Server().attach(connection, "198.51.100.12", keep_received=False)
+        assert connection.sent[-1] == "START SLAVE"
 
 
 class TestObserve:

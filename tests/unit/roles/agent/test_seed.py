@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from failover_agent.config import Config, Pki
@@ -294,3 +295,87 @@ class TestBinlogTail:
         if index is not None:
             (Path(config.database_directory) / "failover-bin.index").write_text(index, encoding="utf-8")
         assert directory.keep_binlog_tail() is None
+
+
+@pytest.mark.usefixtures("install", "copy")
+class TestRoom:
+    """The disk has room for both directories, or not."""
+
+    @pytest.fixture
+    def disk(self, monkeypatch: pytest.MonkeyPatch, config: Config) -> Callable[[int], None]:
+        """Let the disk have so many free MiB, and what lies aside take 300 MiB each, the data 500 MiB."""
+        beside = Path(config.database_directory).parent
+
+        def sizes(path: Path) -> int:
+            return (500 if path.name == "mysql" and (path / "ibdata1").exists() else 0) << 20
+
+        def prepare(free: int) -> None:
+            def usage(_path: Path) -> object:
+                asides = len(list(beside.glob("mysql.before-seed-*")))
+                emptied = not (beside / "mysql" / "ibdata1").exists()
+                return SimpleNamespace(free=(free + 300 * (2 - asides) + 500 * emptied) << 20)
+
+            monkeypatch.setattr("failover_agent.seed.shutil.disk_usage", usage)
+            monkeypatch.setattr("failover_agent.seed._bytes_of", sizes)
+            for stamp in ("20260101T000000Z", "20260102T000000Z"):
+                (beside / f"mysql.before-seed-{stamp}").mkdir()
+
+        return prepare
+
+    def test_with_room_one_old_directory_stays(
+        self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
+    ) -> None:
+        disk(800)
+        directory.replace(lambda: stream_backup(config), "www1")
+        (aside,) = directory.aside()
+        assert (aside / "ibdata1").read_text(encoding="utf-8") == "old"
+
+    def test_older_directories_go_first(
+        self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
+    ) -> None:
+        disk(500)
+        directory.replace(lambda: stream_backup(config), "www1")
+        (aside,) = directory.aside()
+        assert (aside / "ibdata1").read_text(encoding="utf-8") == "old"
+
+    def test_without_room_nothing_is_touched(
+        self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
+    ) -> None:
+        disk(100)
+        directory.adopt("adopted")
+        with pytest.raises(SeedError, match=r"no room for 756 MiB beside .*/mysql: 700 MiB are free, .* takes 500 MiB"):
+            directory.replace(lambda: stream_backup(config), "www1")
+        assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "old"
+        assert directory.seeded
+
+    def test_what_is_worthless_makes_room(
+        self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
+    ) -> None:
+        disk(100)
+        directory.adopt("adopted")
+        directory.replace(lambda: stream_backup(config), "www1", worthless=True)
+        assert siblings(config) == ["mysql"]
+        assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "new"
+        assert directory.half_seeded
+
+    def test_a_copy_that_breaks_then_leaves_a_host_to_be_seeded(
+        self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
+    ) -> None:
+        disk(100)
+        directory.adopt("adopted")
+        with pytest.raises(SeedError, match="was emptied to make room"):
+            directory.replace(lambda: iter([b"no archive"]), "www1", worthless=True)
+        assert siblings(config) == ["mysql"]
+        assert not directory.seeded
+        assert directory.half_seeded
+        directory.replace(lambda: stream_backup(config), "www1")
+        directory.adopt("www1")
+        assert directory.seeded
+
+    def test_nothing_is_deleted_where_even_that_does_not_make_room(
+        self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
+    ) -> None:
+        disk(0)
+        with pytest.raises(SeedError, match="no room"):
+            directory.replace(lambda: stream_backup(config), "www1", size=2 << 30, worthless=True)
+        assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "old"
