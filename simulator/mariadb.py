@@ -603,7 +603,8 @@ class Server:
             answers = self._thawed.wait_for(lambda: not self.frozen, timeout)
             if not answers:
                 self._do_late(life, statement, arguments)
-                raise DatabaseError(f"{statement}: (2013, 'Lost connection to server during query (timed out)')")
+                text = f"{statement}: (2013, 'Lost connection to server during query (timed out)')"
+                raise DatabaseError(text, timed_out=True)
         if not self.running or session not in self.sessions:
             raise DatabaseError(f"{statement}: (2013, 'Lost connection to server during query')")
         name, groups = _handler(statement)
@@ -783,7 +784,8 @@ class Server:
             sessions = self.sessions
             self._moved.wait_for(lambda: not self._wants_space or self.sessions is not sessions, 10.0)
             if self._wants_space or self.sessions is not sessions:
-                raise DatabaseError("STOP SLAVE: (2013, 'Lost connection to server during query (timed out)')")
+                text = "STOP SLAVE: (2013, 'Lost connection to server during query (timed out)')"
+                raise DatabaseError(text, timed_out=True)
         if which != "SQL":
             self._stop_io()
         if which != "IO":

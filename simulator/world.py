@@ -34,7 +34,7 @@ from failover_agent.gtid import Gtid
 from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, WRITABLE, Guard
 from failover_agent.host import Host, HostError
 from failover_agent.lease import _PATIENCE_SECONDS, Lease, read_note
-from failover_agent.mariadb import Connection, DatabaseError, MariaDB
+from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
 from failover_agent.model import Acknowledged, Leader, Policy, Stored, Sync, Term, history_json, to_json, utc
 from failover_agent.peer import Peer, PeerError
 from failover_agent.seed import DataDirectory
@@ -91,7 +91,7 @@ class SimConnection(Connection):
         if server.frozen:
             world.kernel.sleep(timeout)
             if server.frozen or not server.running:
-                raise DatabaseError("cannot connect: timed out")
+                raise DatabaseError("cannot connect: timed out", timed_out=True)
         self.thread_id = server.open_session()
 
     def rows(self, statement: str, arguments: Sequence[Any] = ()) -> Rows:
@@ -120,6 +120,11 @@ class SimDatabase(MariaDB):
     def connect(self, timeout: float) -> Connection:
         """A connection; a server that is down refuses at once."""
         return SimConnection(self._world, self._machine, timeout)
+
+    def received(self, connection: Connection) -> Received:
+        """As the real one, which reads the files of the relay log after a restart."""
+        said, relay = super().received(connection), self._machine.server.relay
+        return dataclasses.replace(said, position=str(relay[-1]), unapplied=True) if relay else said
 
 
 class Store(Client):
