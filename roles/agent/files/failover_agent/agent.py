@@ -619,6 +619,7 @@ class Agent:
                 wait_for_replica=wait_for_replica,
                 limit=policy.switchover_limit,
             )
+        self._sit_out_until = 0.0  # Whoever leads again sits out no longer, also when others join.
         self.restore_events()
 
     def attach(self, action: Attach) -> None:
