@@ -57,7 +57,7 @@ def lint() -> Iterable[Command]:
     """Style, types, and what the linter of each language says."""
     yield "ruff", "check", "."
     yield "ruff", "format", "--check", "."
-    yield "mypy", "bench", "cli", "plugins", "roles/agent/files", "scripts", "tests"
+    yield "mypy", "bench", "cli", "plugins", "roles/agent/files", "scripts", "simulator", "tests"
     yield "yamllint", "--strict", "."
     yield "ansible-lint", "--offline"
     yield "antsibull-changelog", "lint"

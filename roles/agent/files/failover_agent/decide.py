@@ -191,6 +191,8 @@ def _sick(view: View, stored: Stored, policy: Policy) -> str:
     silent = view.now - view.answered_at
     if not view.database.running and silent >= policy.restart_limit:
         return f"the database has not answered for {silent:.1f} s"
+    if view.database.disk_full:
+        return "the data disk is full: the database answers, and writes nothing"
     if view.disk_free_fraction < policy.disk_reserve_fraction:
         return f"the data disk is nearly full: {view.disk_free_fraction:.1%} free"
     return ""
@@ -300,6 +302,10 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
             return (*closed, Hold("mariadbd is starting"))
         if stored.pause is not None:
             return (*closed, Hold("the database is down, and automation is paused", "paused"))
+        if not elect.lacks(view, stored.sync, term):
+            # A member of the set holds nothing that the primary does not have, and what recovery would discard here
+            # may be acknowledged and soon nowhere else (I2).
+            return (*closed, StartDatabase(f"member of the sync set of {term.primary}: keep all", keep_in_doubt=True))
         return (
             *closed,
             StartDatabase(f"replica of {term.primary}: discard what nobody acknowledged"),
