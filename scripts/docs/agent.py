@@ -37,6 +37,32 @@ STATUS = {
     "sync.primary": "the host that waits for its members",
     "sync.members": "hosts that have every acknowledged write while the mode is `strict`",
     "sync.mode": "`strict`: the primary waits for a member; `degraded`: it waits for nobody",
+    "engine": "what is led: `mariadb` or `none`",
+    "priority": "how much this host is wanted as primary; 0 is never",
+    "pause": "why nothing is decided without a person at the moment; null when things are",
+    "pause.by": "who paused",
+    "pause.reason": "and why",
+    "pause.at": "since when",
+    "pause.until": "when it ends by itself",
+    "automation": "whether a failover would take place by itself",
+    "automation.state": "`active`, `paused`, or `held`: too many failovers in a short time, so somebody has to look",
+    "automation.why": "what holds it; empty when active",
+    "automation.failovers_last_hour": "automatic failovers that count against the next",
+    "failsafe": "whether this primary goes on without etcd, as all data hosts promised to wait",
+    "failsafe.active": "whether it does",
+    "failsafe.until_seconds": "for how long they promised",
+    "election": "an election that runs; null when none does",
+    "history": "the last five terms, newest last",
+    "history[].term": "its number",
+    "history[].primary": "the host it names",
+    "history[].gtid": "position from which this host wrote; empty for the first primary",
+    "history[].at": "when it began",
+    "history[].reason": "`bootstrap`, `switchover`, `failover`, `return` (the same host again), `forced` (by command)",
+    "divergent": "transactions that only this host had, and that were saved before they were undone",
+    "divergent[].transactions": "how many",
+    "divergent[].at": "when they were saved",
+    "divergent[].sql": "file to read",
+    "watchdog": "`armed` when the kernel resets this host should its guard fail, else `off`",
     "lease": "the lease of this host in etcd",
     "lease.held": "whether it is valid",
     "lease.remaining_seconds": "for how long it is, by the own clock",
@@ -46,7 +72,7 @@ STATUS = {
     "etcd.healthy": "members that said they are healthy",
     "etcd.unhealthy": "the others, by name",
     "database": "the local MariaDB; without it running the rest is unknown",
-    "database.engine": "always `mariadb`",
+    "database.engine": "as above",
     "database.running": "whether it answers",
     "database.version": "its version",
     "database.read_only": "whether it refuses writes",
@@ -57,6 +83,7 @@ STATUS = {
     "database.replicates_from": "name of the host it follows; null on a primary",
     "database.lag_seconds": "how far it is behind; null when unknown, and on a primary",
     "database.semi_sync_clients": "replicas that acknowledge to it",
+    "database.relay_pending": "whether received transactions wait to be applied while nothing applies them",
     "database.error": "what is wrong with it or with its replication, else empty",
     "vips": "the virtual IPs, by name",
     "vips.site": "one virtual IP",
@@ -73,7 +100,8 @@ STATUS = {
     "lock.runbook": "for which runbook",
     "lock.acquired_at": "since when",
     "problems": "what keeps the agent from what it wants",
-    "problems[].code": "`hold` when it waits knowingly, else the name of the action that failed",
+    "problems[].code": "why it waits: `hold`, `paused`, `anti_flap`, `possible_loss`, `blocked`, `degraded`, `replication`, `diverged`, "
+    "`old_etcd`; or the name of the action that failed",
     "problems[].message": "what it waits for, or what went wrong",
     "at": "when this was said",
 }
@@ -110,6 +138,14 @@ METRICS = {
 #: Commands of the socket: what each does, or the method of the agent that says it; and the fields of its answer.
 COMMANDS = {
     "status": ("Tell everything about this host and what it knows of the estate.", "`estate`: the status object"),
+    "failover": (
+        "Make another host primary when the primary is gone, as far as nothing can be lost; with `accept_data_loss` "
+        "also when something can, with `check` ask only.",
+        "`failover`: `result` (promoted, possible, refused, failed), `from`, `to`, `term_before`, `term_after`, "
+        "`position`, `possible_loss`, `steps`, `refusals`, `error`",
+    ),
+    "pause": (Agent.pause, "`changed`, `pause`"),
+    "resume": (Agent.resume, "`changed`, `acknowledged`"),
     "switchover": (
         "Hand the primary role over; with `check` ask every gate only.",
         "`switchover`: what the module [switchover](modules.md#switchover) returns",
@@ -140,6 +176,9 @@ CONFIG = {
     "replication_user": "account that replicas use",
     "runtime_directory": "socket, gate and environment of MariaDB",
     "state_directory": "what outlives a restart",
+    "engine": "what is led: `mariadb`, or `none` where only the addresses and units follow",
+    "priorities": "how much each host is wanted as primary; 100 where nothing is said, 0 is never",
+    "watchdog_device": "device of a watchdog that the guard feeds; empty for none",
     "policy": "the knobs below",
 }
 
@@ -152,7 +191,17 @@ POLICY = {
     "switchover_limit": "how long a step of a planned switchover may take",
     "transaction_limit": "age of an open transaction from which a planned switchover is refused",
     "lag_limit": "how long the new primary may need to catch up",
-    "disk_free_fraction": "part of the data disk that must be free (no seconds)",
+    "disk_free_fraction": "part of the data disk that must be free for a planned switchover (no seconds)",
+    "disk_reserve_fraction": "a primary with less free disk than this part hands over by itself (no seconds)",
+    "election_step": "how much longer the second-best candidate waits than the best",
+    "election_limit": "how long the members of the sync set may be silent before an election is given up",
+    "restart_limit": "how long the database of the primary may be silent before the primary steps down",
+    "sit_out": "how long a primary that stepped down does not lead",
+    "failovers_per_hour": "so many automatic failovers, then somebody has to look (no seconds)",
+    "failover_interval": "time between two automatic failovers",
+    "on_last_replica_loss": "`degrade`: writes go on when the last replica is gone; `block`: they wait (no seconds)",
+    "failsafe": "whether a primary without etcd goes on while all data hosts promise to wait (no seconds)",
+    "auto_rejoin": "whether a host whose history forked is repaired without a person (no seconds)",
 }
 
 
@@ -217,6 +266,8 @@ def _example() -> Any:
     """Return what :class:`Agent` needs of itself to answer, with a small estate in it."""
     stored = model.Stored(
         term=model.Term(term=3, primary="www1"),
+        history=(model.Term(term=3, primary="www1", gtid="0-1-5", at=AT, reason="failover"),),
+        pause=model.Pause("anna@controller", "disks are changed", AT, AT),
         leader=model.Leader(holder="www1", term=3),
         sync=model.Sync(term=3, primary="www1", members=("www2",), mode="strict"),
         lock=model.Lock("anna@controller", "20261123T031500Z-switchover-7f3a", "switchover", AT),
@@ -232,9 +283,18 @@ def _example() -> Any:
         semi_sync_replica=True,
     )
     return SimpleNamespace(
-        config=SimpleNamespace(estate="shop", host="www2", vips=(config.Vip("site", "198.51.100.10", "primary"),)),
-        host=SimpleNamespace(now=lambda: 0.0, held=lambda: {"site": False}),
-        lease=SimpleNamespace(valid_until=4.2),
+        config=SimpleNamespace(
+            estate="shop",
+            host="www2",
+            vips=(config.Vip("site", "198.51.100.10", "primary"),),
+            engine="mariadb",
+            priority=lambda _host: 100,
+            policy=model.Policy(),
+            runtime_directory="/nonexistent",
+        ),
+        host=SimpleNamespace(now=lambda: 0.0, wall=lambda: 0.0, held=lambda: {"site": False}),
+        lease=SimpleNamespace(valid_until=4.2, failsafe_until=0.0),
+        rejoin=SimpleNamespace(saved=lambda: (SimpleNamespace(transactions=2, at=AT, sql="/var/lib/x.sql"),)),
         may_be_writable=False,
         _ask_etcd=lambda: (stored, {"www1": True, "www2": True, "witness": False}),
         _name_of=lambda _address: "www1",
@@ -283,7 +343,7 @@ def _fields(kind: Any, words: Mapping[str, str]) -> Iterator[tuple[str, str, str
 
 
 def _keys() -> Iterator[str]:
-    for kind in (model.Term, model.Leader, model.Sync, model.Lock, model.Member):
+    for kind in (model.Term, model.Leader, model.Sync, model.Lock, model.Pause, model.Acknowledged, model.Member):
         yield docstring(kind.__doc__)
         yield table(("field", "type", "default"), field_rows(kind))
 

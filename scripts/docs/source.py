@@ -184,5 +184,5 @@ def type_words(annotation: str) -> str:
     words = re.sub(r"\btuple\[(\w+), \.\.\.\]", r"list of \1s", words)
     for python, json in (("str", "string"), ("float", "number"), ("int", "integer"), ("bool", "boolean")):
         words = re.sub(rf"\b{python}(s?)\b", rf"{json}\1", words)
-    words = re.sub(r"\b(?:Kind|Mode|Outcome|Role)\b", "string", words.replace("None", "null"))
+    words = re.sub(r"\b(?:Engine|Kind|LastReplicaLoss|Mode|Outcome|Role)\b", "string", words.replace("None", "null"))
     return re.sub(r"\b[A-Z]\w*?(s?)\b", r"object\1", words).replace(" | null", " or null")

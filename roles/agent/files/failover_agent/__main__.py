@@ -1,17 +1,22 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""``failover-agent run`` is the daemon; ``failover-agent ctl COMMAND`` talks to it over its root-only socket."""
+"""``failover-agent run`` is the daemon, ``failover-agent guard`` fences when that cannot.
+
+``failover-agent ctl COMMAND`` talks to the daemon over its root-only socket.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import signal
 import socket
 import sys
+import threading
 from typing import Any
 
 from failover_agent import __version__
-from failover_agent.config import ConfigError, load
+from failover_agent.config import Config, ConfigError, load
 
 _DEFAULT_CONFIG = "/etc/failover-agent/agent.json"
 _DEFAULT_SOCKET = "/run/failover-agent/agent.sock"
@@ -25,8 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     daemon = commands.add_parser("run", help="run the daemon")
     daemon.add_argument("--config", default=_DEFAULT_CONFIG)
     daemon.add_argument("--check", action="store_true", help="read the configuration, then end")
+    guard = commands.add_parser("guard", help="run the guard, which fences when the agent cannot")
+    guard.add_argument("--config", default=_DEFAULT_CONFIG)
     ctl = commands.add_parser("ctl", help="send one command to the running daemon and print its JSON reply")
-    ctl.add_argument("command", help="status, switchover, bootstrap, adopt, seed, lock_acquire, lock_release")
+    ctl.add_argument("command", help="status, switchover, failover, pause, resume, seed, ...")
     ctl.add_argument("fields", nargs="*", metavar="KEY=VALUE", help="fields of the command")
     ctl.add_argument("--socket", default=_DEFAULT_SOCKET)
     options = parser.parse_args(arguments)
@@ -37,12 +44,24 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"failover-agent: {error}", file=sys.stderr)
         return 2
-    if not options.check:
+    if options.mode == "guard":
+        _guard(config)
+    elif not options.check:
         from failover_agent.daemon import run
 
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
         run(config)
     return 0
+
+
+def _guard(config: Config) -> None:
+    from failover_agent.guard import run
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(config, stop)
 
 
 def _ctl(options: argparse.Namespace) -> int:

@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
-from failover_agent import __version__, decide, gates
+from failover_agent import __version__, decide, elect, gates
 from failover_agent.config import Config
 from failover_agent.election import Elector, expected, in_background, in_threads
 from failover_agent.etcd import Client, Delete, EtcdError, Put
+from failover_agent.guard import ARMED, WRITABLE
 from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, read_database
@@ -42,6 +44,7 @@ from failover_agent.model import (
     Member,
     OpenGate,
     Pause,
+    Policy,
     Promote,
     Reclone,
     RecordSync,
@@ -68,8 +71,6 @@ from failover_agent.seed import DataDirectory, SeedError, stream_backup
 _log = logging.getLogger("failover-agent")
 #: A candidate that was prepared for a switchover waits this many seconds for the next word of the old primary.
 PREPARED_SECONDS = 10.0
-#: The file that says to the guard that clients may be able to write here.
-WRITABLE = "may-be-writable"
 #: The longest pause, in seconds: whoever needs a longer one has to say so again.
 _LONGEST_PAUSE = 7 * 86400.0
 _LOCK_ATTEMPTS = 5
@@ -79,6 +80,8 @@ _ASK_SECONDS = 1.0
 _RECLONE_SECONDS = 60.0
 #: How often (seconds) an agent whose host is shut out is asked again.
 _SHUT_OUT_SECONDS = 3.0
+#: What the status says of divergent transactions that were saved.
+_SAVED = ("transactions", "at", "sql")
 #: How often (seconds) the agent looks while an election runs, and while nobody leads.
 _ELECTION_PACE, _LEADERLESS_PACE = 0.1, 0.25
 
@@ -89,6 +92,24 @@ class CommandError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Turn(Protocol):
+    """A lock that its holder may take again."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it; False when it was not free in time."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+    def __enter__(self) -> bool:
+        """Take it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Give it back."""
 
 
 class Rejoins(Protocol):
@@ -143,7 +164,7 @@ class Agent:
         self.together = together
         self.background = background
         self.directory = DataDirectory(config)
-        self.act = threading.RLock()
+        self.act: Turn = threading.RLock()
         self.promising = threading.Lock()
         self.wake = threading.Event()
         self.elector = Elector(self)
@@ -845,6 +866,18 @@ class Agent:
             if stored and stored.leader
             else None,
             "sync": dataclasses.asdict(stored.sync) if stored and stored.sync else None,
+            "engine": self.config.engine,
+            "priority": self.config.priority(self.config.host),
+            "pause": dataclasses.asdict(stored.pause) if stored and stored.pause else None,
+            "automation": automation(stored, self.host.wall(), self.config.policy),
+            "failsafe": {
+                "active": self.lease.failsafe_until > now,
+                "until_seconds": round(max(0.0, self.lease.failsafe_until - now), 1),
+            },
+            "election": election_of(stored),
+            "history": [dataclasses.asdict(term) for term in stored.history[-5:]] if stored else [],
+            "divergent": [{name: getattr(each, name) for name in _SAVED} for each in self.rejoin.saved()],
+            "watchdog": "armed" if (Path(self.config.runtime_directory) / ARMED).exists() else "off",
             "lease": {
                 "held": self.lease.valid_until > now,
                 "remaining_seconds": round(max(0.0, self.lease.valid_until - now), 1),
@@ -856,7 +889,7 @@ class Agent:
                 "unhealthy": sorted(endpoint for endpoint, good in health.items() if not good),
             },
             "database": {
-                "engine": "mariadb",
+                "engine": self.config.engine,
                 "running": database.running,
                 "version": database.version,
                 "read_only": database.read_only,
@@ -867,6 +900,7 @@ class Agent:
                 "replicates_from": self._name_of(replication.host) if replication else None,
                 "lag_seconds": replication.lag_seconds if replication else None,
                 "semi_sync_clients": database.semi_sync_clients,
+                "relay_pending": database.relay_pending,
                 "error": database.error or (replication.error if replication else ""),
             },
             "vips": {
@@ -907,7 +941,7 @@ class Agent:
         try:
             match path:
                 case "/position":
-                    return self._position()
+                    return self.position()
                 case "/facts":
                     return dataclasses.asdict(self.facts(str(request["position"]), str(request["run_id"])))
                 case "/prepare":
@@ -945,13 +979,18 @@ class Agent:
             _log.error("seeding %s: %s", caller, error)
             raise
 
-    def _position(self) -> dict[str, Any]:
+    def position(self) -> dict[str, Any]:
+        """What the local server holds and whether it can be written, asked now."""
         with self._connection(1.0) as connection:
-            replication = connection.rows("SHOW SLAVE STATUS")
-            return {
-                "gtid_io_pos": str(replication[0].get("Gtid_IO_Pos") or "") if replication else "",
-                "gtid_binlog_pos": str(connection.value("SELECT @@gtid_binlog_pos") or ""),
-            }
+            database = read_database(connection, self.config.hosts)
+        replication = database.replication
+        return {
+            "gtid_io_pos": replication.gtid_io_pos if replication else "",
+            "gtid_binlog_pos": database.gtid_binlog_pos,
+            "applied": database.position,
+            "read_only": database.read_only,
+            "disk_free_fraction": self.host.disk_free_fraction(),
+        }
 
     def _prepare(self, caller: str, run_id: str) -> dict[str, Any]:
         """Expect to be promoted within seconds: keepalived leaves FAULT now, and takes the address when the old
@@ -1244,6 +1283,22 @@ class Agent:
         finally:
             client.close()
         return {"released": released, "lock": dataclasses.asdict(stored.lock)}
+
+
+def automation(stored: Stored | None, wall: float, policy: Policy) -> dict[str, Any]:
+    """Whether the agents decide by themselves at the moment: ``active``, ``paused`` or ``held``, and why not."""
+    held = elect.held_back(stored, wall, policy) if stored else None
+    state = "active" if held is None else "paused" if held.code == "paused" else "held"
+    count = len(elect.automatic_failovers(stored, wall)) if stored else 0
+    return {"state": state, "why": held.why if held else "", "failovers_last_hour": count}
+
+
+def election_of(stored: Stored | None) -> dict[str, Any] | None:
+    """Who runs an election, for which term; None when nobody does."""
+    leader, term = (stored.leader, stored.term) if stored else (None, None)
+    if leader is None or term is None or leader.term <= term.term:
+        return None
+    return {"holder": leader.holder, "term": leader.term}
 
 
 def _no_promise(answer: dict[str, Any] | PeerError) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from failover_agent import __version__, gates
+from failover_agent import __version__, failover, gates
 from failover_agent.agent import Agent, CommandError
 from failover_agent.config import Config
 from failover_agent.etcd import Client, EtcdError, tls_context
@@ -299,6 +299,15 @@ def command(agent: Agent, request: dict[str, Any]) -> dict[str, Any]:
         case "switchover":
             wanted = gates.Request(to=str(request.get("to") or ""), run_id=str(request["run_id"]))
             return {"switchover": Switchover(agent, wanted, check=bool(request.get("check"))).run()}
+        case "failover":
+            asked = failover.Request(
+                run_id=str(request["run_id"]),
+                to=str(request.get("to") or ""),
+                accept_data_loss=bool(request.get("accept_data_loss")),
+                confirm_fenced=tuple(str(name) for name in request.get("confirm_fenced") or ()),
+                check=bool(request.get("check")),
+            )
+            return {"failover": failover.Failover(agent, asked).run()}
         case "bootstrap":
             return agent.bootstrap(str(request["primary"]))
         case "adopt":

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from typing import Any
 
+from failover_agent.agent import CommandError
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -147,15 +148,45 @@ class Estate(RuleBasedStateMachine):
             with contextlib.suppress(CrashError):
                 answer = world.switchover(term.primary, to)
                 assert answer["result"] in {"switched", "already", "refused", "undone", "failed"}
-                self._judge(answer)
+                self._judge(answer, "switchover")
 
-    def _judge(self, answer: dict[str, Any]) -> None:
-        term = self._world().etcd.stored().term
-        assert term is not None
+    @rule(host=hosts, to=st.sampled_from(("", *HOSTS)))
+    def fail_over(self, host: str, to: str) -> None:
+        world = self._world()
+        if self._has(host) and world.machines[host].alive and not world.machines[host].acting:
+            with contextlib.suppress(CrashError):
+                answer = world.failover(host, to)
+                assert answer["result"] in {"promoted", "refused", "failed"}
+                self._judge(answer, "forced")
+
+    @rule(host=hosts, seconds=st.sampled_from((1.0, 8.0, 60.0)))
+    def pause(self, host: str, seconds: float) -> None:
+        world = self._world()
+        if self._has(host) and world.machines[host].alive:
+            with contextlib.suppress(CommandError, CrashError):
+                world.agent(host).pause("anna", "a test", seconds)
+
+    @rule(host=hosts)
+    def resume(self, host: str) -> None:
+        world = self._world()
+        if self._has(host) and world.machines[host].alive:
+            with contextlib.suppress(CommandError, CrashError):
+                world.agent(host).resume("anna")
+
+    @rule(host=hosts, short=st.booleans())
+    def fill_disk(self, host: str, short: bool) -> None:
+        if self._has(host):
+            self._world().machines[host].disk_free_fraction = 0.01 if short else 0.5
+
+    def _judge(self, answer: dict[str, Any], reason: str) -> None:
+        stored = self._world().etcd.stored()
+        assert stored.term is not None
+        before = answer["term_before"]
+        mine = [term for term in stored.history if before is not None and term.reason == reason and term.term > before]
         if answer["result"] in {"refused", "already", "undone"}:
-            assert answer["from"] == term.primary, "it says that nothing has changed"
-        if answer["result"] == "switched":
-            assert term.term >= answer["term_after"]
+            assert not mine, "it says that it has changed nothing"
+        if answer["result"] in {"switched", "promoted"}:
+            assert stored.term.term >= answer["term_after"]
 
     @rule()
     def come_to_rest(self) -> None:

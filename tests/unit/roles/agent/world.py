@@ -28,15 +28,16 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from unittest import mock
 
-from failover_agent import gates, switchover
+from failover_agent import failover, gates, switchover
 from failover_agent.agent import Agent
 from failover_agent.config import Config, Pki, Vip
 from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.gtid import Gtid
+from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, Guard
 from failover_agent.host import Host, HostError
-from failover_agent.lease import Lease
+from failover_agent.lease import Lease, read_note
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB
-from failover_agent.model import Policy, Stored, Sync, Term
+from failover_agent.model import Acknowledged, Policy, Stored, Sync, Term, to_json, utc
 from failover_agent.peer import Peer, PeerError
 
 from .sim_etcd import Etcd
@@ -271,6 +272,14 @@ class SimHost(Host):
         self._world.operation(self._machine, f"host.{name}", effect, HostError)
 
 
+class GuardHost(SimHost):
+    """The machine as the guard has it: a process of its own, with no faults planned for it."""
+
+    def _do(self, name: str, effect: Callable[[], None]) -> None:
+        del name
+        effect()
+
+
 class SimPeer(Peer):
     """HTTPS to the agent of another machine; what is said goes through JSON."""
 
@@ -349,6 +358,32 @@ class SimRejoin:
         del connection
         server = self._machine.server
         self._world.operation(self._machine, "flashback", lambda: server.forget_after(*saved), DatabaseError)
+
+
+class Turn:
+    """``Agent.act`` of one machine. There is one thread, so it only tells the world that the agent is busy."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._depth = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it."""
+        del blocking, timeout
+        self._depth += 1
+        self._machine.acting = True
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        self._depth -= 1
+        self._machine.acting = self._depth > 0
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_trouble: object) -> None:
+        self.release()
 
 
 class Shuffled(Executor):
@@ -434,6 +469,8 @@ class Machine:
     next_renewal: float = 0.0
     next_guard: float = 0.0
     next_failsafe: float = 0.0
+    watch: Guard | None = None
+    next_watch: float = 0.0
     agent_starts_at: float | None = None
     reset_addresses: list[str] = field(default_factory=list)
 
@@ -479,7 +516,9 @@ class World:
         for number, (name, address) in enumerate(hosts.items(), start=1):
             config = self._config(name, hosts)
             server = Server(self, name, address, number)
-            self.machines[name] = Machine(name, address, config, server, clock_offset=1e6 * number)
+            machine = Machine(name, address, config, server, clock_offset=1e6 * number)
+            machine.watch = Guard(config, GuardHost(self, machine))
+            self.machines[name] = machine
 
     def _config(self, name: str, hosts: dict[str, str]) -> Config:
         folder = self._folder / name
@@ -542,6 +581,7 @@ class World:
             self.together,
             lambda job: job(),
         )
+        machine.agent.act = Turn(machine)
         machine.agent_starts_at = None
         machine.frozen = machine.acting = machine.renewing = machine.asking = False
         machine.at_work_since = self.now
@@ -568,7 +608,6 @@ class World:
         """
         machine = self.machines[host]
         agent = self.agent(host)
-        machine.acting = True
         try:
             with mock.patch.multiple(
                 switchover, time=SimTime(self), ThreadPoolExecutor=lambda _workers: Shuffled(self)
@@ -577,8 +616,22 @@ class World:
         except CrashError:
             self.agent_died(machine)
             raise
-        finally:
-            machine.acting = False
+
+    def failover(
+        self, host: str, to: str = "", *, accept_data_loss: bool = False, check: bool = False
+    ) -> dict[str, Any]:
+        """``failoverctl failover`` on ``host``; the agent's answer.
+
+        :raises CrashError: the agent died on the way.
+        """
+        machine = self.machines[host]
+        asked = failover.Request("run-2", to, accept_data_loss, (), check)
+        try:
+            with mock.patch.object(failover, "time", SimTime(self)):
+                return failover.Failover(self.agent(host), asked).run()
+        except CrashError:
+            self.agent_died(machine)
+            raise
 
     def write(self, host: str) -> Gtid | None:
         """A client tries to write on ``host``; None when it is turned away."""
@@ -644,7 +697,7 @@ class World:
         """Let time pass."""
         self.pass_time(seconds)
 
-    def come_to_rest(self, limit_seconds: float = 60.0) -> str:
+    def come_to_rest(self, limit_seconds: float = 120.0) -> str:
         """End every fault and let time pass until all is well; what is not, after ``limit_seconds``."""
         self.calm_down()
         until = self.now + limit_seconds
@@ -687,6 +740,9 @@ class World:
             self.vip_holder = ready[0] if ready else None
 
     def _let_agent_work(self, machine: Machine) -> None:
+        if machine.powered and machine.watch is not None and self.now >= machine.next_watch:
+            machine.next_watch = self.now + INTERVAL_SECONDS
+            machine.watch.look()
         if machine.agent_starts_at is not None and self.now >= machine.agent_starts_at:
             self.start_agent(machine.name)
         if not machine.alive:
@@ -721,12 +777,8 @@ class World:
         if machine.agent is not agent or not machine.alive or machine.acting:
             return
         if self.now >= machine.next_tick or agent.wake.is_set():
-            machine.acting = True
             agent.wake.clear()
-            try:
-                agent.tick()
-            finally:
-                machine.acting = False
+            agent.tick()
             machine.next_tick = self.now + agent.pace()
 
     # ---- operations and what must hold after each
@@ -808,9 +860,17 @@ class World:
             raise BrokenInvariantError(f"acknowledged writes are held by no member of {sync}")
 
     def _check_lease(self, machine: Machine) -> None:
-        """The guard has three of its rounds to end what has no lease; a dead or frozen agent can end nothing."""
+        """The guard in the agent has three of its rounds to end what has no lease; where the agent is dead or frozen,
+        the other guard has.
+        """
         agent = machine.agent
         if agent is None or not machine.alive or self.now - machine.at_work_since < 3 * GUARD_SECONDS:
+            _id, _valid, until = read_note(Path(machine.config.runtime_directory) / "lease")
+            late = machine.config.policy.fence_margin - GRACE_SECONDS - 3 * INTERVAL_SECONDS
+            if machine.watch is not None and self.now + machine.clock_offset > until - late:
+                raise BrokenInvariantError(
+                    f"{machine.name} is writable without an agent, and its lease is about to end"
+                )
             return
         late = machine.config.policy.fence_margin - 3 * GUARD_SECONDS
         if agent.host.now() > agent.lease.leads_until - late:
@@ -819,7 +879,9 @@ class World:
     # ---- the end
 
     def calm_down(self) -> None:
-        """End every fault, so that the agents can put the estate in order."""
+        """End every fault, and let a person look, so that the agents can put the estate in order."""
+        looked = Acknowledged("anna", utc(EPOCH + self.now))
+        self.etcd.commit({}, [Delete("pause"), Put("acknowledged", to_json(looked))])
         self.faults.clear()
         self.heal()
         self.etcd.available = True
@@ -827,6 +889,7 @@ class World:
             self.power_on(machine.name)
             self.thaw(machine.name)
             machine.server.apply_paused = False
+            machine.disk_free_fraction = 0.5
 
     def unsettled(self) -> str:
         """What is not as it should be in a healthy estate; empty when all is well."""
