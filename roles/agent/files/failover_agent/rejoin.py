@@ -98,6 +98,8 @@ def judge(history: Sequence[Term], ids: dict[str, int], present: str = "") -> Ca
 
     :raises RejoinError: the history does not say where a primary began.
     """
+    if not history or (history[0].term > 1 and not history[0].gtid):
+        raise RejoinError("the history of the estate does not go back far enough to tell what belongs to it")
     begins: list[tuple[Position, int | None]] = []
     for number, term in enumerate(history):
         if number and not term.gtid:

@@ -84,6 +84,11 @@ class TestFork:
         with pytest.raises(RejoinError, match="www2 began in term 2"):
             rejoin.judge([Term(1, "www1"), Term(2, "www2")], IDS)
 
+    @pytest.mark.parametrize("history", [[], [Term(7, "www1")]])
+    def test_a_history_that_says_nothing_condemns_nothing(self, history: list[Term]) -> None:
+        with pytest.raises(RejoinError, match="does not go back far enough"):
+            rejoin.judge(history, IDS, "0-11-9")
+
     def test_what_is_older_than_the_history_belongs_to_it(self) -> None:
         official = rejoin.judge([Term(40, "www2", gtid="0-11-900")], IDS, "0-12-901")
         assert official(one("0-13-500"))
