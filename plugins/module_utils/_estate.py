@@ -92,7 +92,7 @@ ESTATE_SPEC: dict[str, dict[str, Any]] = {
     "failover_lock_kept": {
         "type": "bool",
         "default": False,
-        "description": "Whether the run leaves the lock to the run that holds it, such as a drill. The command gives it.",
+        "description": "Whether the run leaves the lock to the run that holds it: a drill. The command gives it.",
     },
     "failover_owner": {"type": "str", "description": "Who runs it, for the lock. The command gives it."},
 }
