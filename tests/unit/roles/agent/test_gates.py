@@ -194,7 +194,7 @@ def test_all_that_can_be_wrong_at_once_is_said_at_once() -> None:
         (GOOD.new_database(replication=replace(REPLICATION, io_running=False)), ["replication_broken"]),
         (replace(GOOD, old=HostFacts("www1")), ["primary_not_writable"]),
         (replace(GOOD, new=replace(GOOD.new, disk_free_fraction=0.0)), ["disk_short"]),
-        (replace(GOOD, lease_remaining=3.0), []),
+        (replace(GOOD, lease_remaining=3.25), []),
         (replace(GOOD, old=replace(GOOD.old, disk_free_fraction=0.05)), []),
         (replace(GOOD, activity=Activity(oldest_transaction_seconds=5.0)), []),
     ],
