@@ -31,6 +31,8 @@ INTERVAL_SECONDS = 0.1
 SILENT_SECONDS = 0.35
 #: How soon a program on a host that ended is started again.
 RETRY_SECONDS = 0.5
+#: How long a program on a host may take to end.
+STOP_SECONDS = 4.0
 DATABASE_SOCKET = "/run/mysqld/mysqld.sock"
 
 
@@ -164,10 +166,10 @@ class _Line:
                 if process.stdin is not None:
                     process.stdin.close()
             try:
-                process.wait(2.0)
+                process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._thread.join(3.0)
+        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         boot = 0
@@ -199,6 +201,15 @@ class _Line:
                 here = time.monotonic()
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     self._take(self._host, json.loads(line), here, boot)
+
+
+def _stop_all(lines: Sequence[_Line]) -> None:
+    """End several programs at the same time."""
+    stopping = [threading.Thread(target=line.stop) for line in lines]
+    for thread in stopping:
+        thread.start()
+    for thread in stopping:
+        thread.join()
 
 
 class Sampler:
@@ -247,8 +258,7 @@ class Sampler:
         if self._stop.is_set():
             return
         self._stop.set()
-        for line in self._lines:
-            line.stop()
+        _stop_all(self._lines)
         self._silence.join(2.0)
         ended = time.monotonic()
         with self._lock:
@@ -382,31 +392,32 @@ class Writers:
         """End. Harmless when repeated."""
         if not self._stopped:
             self._stopped = True
-            for line in self._lines:
-                line.stop()
+            _stop_all(self._lines)
 
     def operations(self, meta: Meta) -> tuple[Op, ...]:
         """Return what was attempted, in the probe's time."""
         with self._lock:
             raw, offsets = list(self._raw), dict(self._offsets)
-        found = []
+        found: dict[tuple[int, int], Op] = {}
         for host, boot, line in raw:
             shift = (offsets[(host, boot)].seconds or 0.0) - meta.monotonic_zero
-            sent = float(line["sent"]) + shift
-            found.append(
-                Op(
-                    kind="inside",
-                    stream=INSIDE_STREAM + self._hosts.index(host),
-                    seq=int(line["seq"]),
-                    intended=sent,
-                    sent=sent,
-                    done=float(line["done"]) + shift,
-                    outcome=line["outcome"],
-                    server=line["server"],
-                    error=line["error"],
-                )
+            stream, seq, sent = INSIDE_STREAM + self._hosts.index(host), int(line["seq"]), float(line["sent"]) + shift
+            # The line before an attempt is taken back by the one after it. Without that the outcome is not known.
+            ended = "outcome" in line
+            if not ended and (stream, seq) in found:
+                continue
+            found[(stream, seq)] = Op(
+                kind="inside",
+                stream=stream,
+                seq=seq,
+                intended=sent,
+                sent=sent,
+                done=float(line["done"]) + shift if ended else sent,
+                outcome=line["outcome"] if ended else "info",
+                server=line.get("server"),
+                error=line.get("error") if ended else "its end was not heard of",
             )
-        return tuple(sorted(found, key=lambda op: op.sent))
+        return tuple(sorted(found.values(), key=lambda op: op.sent))
 
     def write(self, folder: Path, meta: Meta) -> None:
         """Write the attempts into the folder of the probe, as inside.jsonl."""
@@ -415,5 +426,5 @@ class Writers:
 
     def _take(self, host: str, line: dict[str, Any], here: float, boot: int) -> None:
         with self._lock:
-            self._offsets.setdefault((host, boot), Offset()).take(float(line["done"]), here)
+            self._offsets.setdefault((host, boot), Offset()).take(float(line.get("done", line["sent"])), here)
             self._raw.append((host, boot, line))

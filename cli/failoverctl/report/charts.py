@@ -194,8 +194,9 @@ def _picture(
         if position == 0:
             drawing.text(0, row_y + row_height / 2 + 4, "outcome", "lane-title")
         drawing.text(_LEFT - 10, row_y + row_height / 2 + 4, label, "row", "end")
-        if pauses[kind] != shaded:
-            for pause in pauses[kind]:
+        own = pauses.get(kind, shaded)  # What writers on the hosts met is no pause of the service.
+        if own != shaded:
+            for pause in own:
                 _shade(drawing, axis, pause, row_y - 2, row_y + row_height + 2)
         mine = [op for op in ops if (op.kind, op.stream) == (kind, stream)]
         _raster(drawing, axis, mine, row_y, row_height, history.meta.good_ms / 1000.0)

@@ -145,6 +145,9 @@ threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).st
 seq = order["first"]
 while True:
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    print(json.dumps({"seq": seq, "sent": now}))
+    if seq == 3:
+        time.sleep(1000)
     print(json.dumps({"seq": seq, "sent": now, "done": now, "outcome": "ok" if order["stream"] == 10000 else "fail",
         "server": "www1" if order["stream"] == 10000 else None, "error": None}))
     seq += 1
@@ -158,17 +161,21 @@ def test_writers_on_hosts(estate: Estate, tmp_path: Path) -> None:
     began = time.monotonic()
     writers.start()
     wait_until(lambda: len(targets.started) == 2)
-    time.sleep(0.4)
-    next(process for process in targets.started).kill()
-    wait_until(lambda: len(targets.started) == 3)
+    time.sleep(1.0)
+    for process in targets.started[:2]:
+        process.kill()
+    wait_until(lambda: len(targets.started) == 4)
     time.sleep(0.4)
     writers.stop()
     ops = writers.operations(META)
     assert {op.kind for op in ops} == {"inside"}
     assert {(op.stream, op.outcome, op.server) for op in ops} == {
         (INSIDE_STREAM, "ok", "www1"),
+        (INSIDE_STREAM, "info", None),
         (INSIDE_STREAM + 1, "fail", None),
+        (INSIDE_STREAM + 1, "info", None),
     }
+    assert 3 in {op.seq for op in ops if op.outcome == "info"}, "nobody heard of the end of that one"
     numbers = [(op.stream, op.seq) for op in ops]
     assert len(set(numbers)) == len(numbers), "one that is started again takes new numbers"
     assert all(began - META.monotonic_zero - 0.1 <= op.sent for op in ops)

@@ -1,7 +1,8 @@
 """On a data host: writes to this host's own address all the time, like a client that is cut off together with it.
 
 The first line of standard input is what to do, with the password; the program ends when the input does. Each attempt is
-one JSON line. Times are CLOCK_BOOTTIME of the host.
+one JSON line before it and one after: the row of an attempt whose end nobody heard of may be there or not. Times are
+CLOCK_BOOTTIME of the host.
 """
 
 from __future__ import annotations
@@ -69,23 +70,29 @@ class Writer:
 def main() -> None:
     """Write until the end of standard input."""
     order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    stop = threading.Event()
+    threading.Thread(target=_stop_with_input, args=(stop,), daemon=True).start()
     writer = Writer(order)
     interval = 1.0 / float(order["rate_hz"])
     due, seq = now(), int(order["first"])
-    while True:
+    while not stop.is_set():
         sent = now()
+        print(json.dumps({"seq": seq, "sent": sent}, separators=(",", ":")), flush=True)
         outcome, server, error = writer.write(seq)
         line = {"seq": seq, "sent": sent, "done": now(), "outcome": outcome, "server": server, "error": error}
         print(json.dumps(line, separators=(",", ":")), flush=True)
         seq += 1
         due = max(due + interval, now())
-        time.sleep(max(0.0, due - now()))
+        stop.wait(max(0.0, due - now()))
+    os._exit(0)
 
 
-def _end_with_input() -> None:
+def _stop_with_input(stop: threading.Event) -> None:
+    """End after the attempt under way, and in any case after a while."""
     while os.read(0, 4096):
         pass
+    stop.set()
+    time.sleep(3.0)
     os._exit(0)
 
 
