@@ -544,6 +544,7 @@ class Agent:
                 self.host.stop_followers()
         except HostError as error:
             _log.error("what follows the primary: %s", error)
+            self._followers_run = None  # It may have happened all the same.
             return
         self._followers_run = wanted
 
