@@ -192,7 +192,7 @@ class Agent:
         self._peers_asked = False
         self._at_work_since = self._answered_at = host.now()
         self._leaderless_since: float | None = None
-        self._sit_out_until = 0.0
+        self._sit_out_until, self._sit_out_term = 0.0, 0
         self._divergence = ""
         self._saved: Any = None
         self._copying = False
@@ -311,6 +311,8 @@ class Agent:
             self._leaderless_since = None
             if (leader.holder, leader.term) == (self.config.host, term.term) and term.primary == self.config.host:
                 self.lease.lead(leader.lease)
+                if term.term > self._sit_out_term:
+                    self._sit_out_until = 0.0  # It leads again: what was before does not count, whoever joins.
         elif self._leaderless_since is None:
             self._leaderless_since = self.host.now()
 
@@ -595,6 +597,7 @@ class Agent:
         """
         _log.critical("stepping down: %s", why)
         self._sit_out_until = self.host.now() + self.config.policy.sit_out
+        self._sit_out_term = self._known_term
         self._fence()
         if stored is None or stored.leader is None or stored.leader.holder != self.config.host:
             return
@@ -620,7 +623,6 @@ class Agent:
                 wait_for_replica=wait_for_replica,
                 limit=policy.switchover_limit,
             )
-        self._sit_out_until = 0.0  # Whoever leads again sits out no longer, also when others join.
         self.restore_events()
 
     def attach(self, action: Attach) -> None:
