@@ -19,6 +19,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -46,7 +47,7 @@ from simulator.kernel import EPOCH_SECONDS, Call, CrashError, Event, Kernel, Loc
 from simulator.mariadb import Rows, Server
 from simulator.network import ALL, PEER, Network
 
-__all__ = ["ETCD", "VIP", "BrokenInvariantError", "CrashError", "Fault", "Machine", "SimPeer", "World"]
+__all__ = ["EPOCH", "ETCD", "VIP", "BrokenInvariantError", "CrashError", "Fault", "Machine", "SimPeer", "World"]
 
 T = TypeVar("T")
 
@@ -54,6 +55,8 @@ GUARD_SECONDS = 0.1
 FAILSAFE_SECONDS = 0.25
 AGENT_RESTART_SECONDS = 1.0
 PEER_TIMEOUT_SECONDS = 5.0
+#: What wall clocks show when the simulated time is zero.
+EPOCH = EPOCH_SECONDS
 VIP = "198.51.100.10"
 #: The host of etcd's only member, where a world was not told of others.
 ETCD = "etcd"
@@ -805,6 +808,9 @@ class World:
             lease = SimLease(store.clone(), self.policy, machine, simulated.now)
         else:
             lease = Lease(store.clone(), self.policy, Path(machine.config.runtime_directory) / "lease", simulated.now)
+
+        # Nothing waits while it holds this lock, so the real one does, and is faster.
+        lease._lock = threading.Lock()
 
         def connect(target: str) -> Peer:
             return SimPeer(self, machine, target)

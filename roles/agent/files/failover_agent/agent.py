@@ -179,7 +179,7 @@ class Agent:
         self._detached_since: dict[str, float] = {}
         self._acks = -1
         self._last_words: tuple[str, ...] = ()
-        self._published: tuple[int, str] = (0, "")
+        self._published: Member | None = None
         self._followers_run: bool | None = None
         self._events_term = 0
         self._events_marker = Path(config.runtime_directory) / "events-were-on"
@@ -811,15 +811,14 @@ class Agent:
             engine=self.config.engine,
             disk_short=self._seen.disk_full or view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
         )
-        text = to_json(member)
-        if self._published == (self.lease.id, text) and self.config.host in view.stored.members:
+        if self._published == member and self.config.host in view.stored.members:
             return
         try:
-            self.store.commit({}, [Put(f"members/{self.config.host}", text, lease=self.lease.id)])
+            self.store.commit({}, [Put(f"members/{self.config.host}", to_json(member), lease=member.lease)])
         except EtcdError as error:
             _log.warning("not published: %s", error)
             return
-        self._published = (self.lease.id, text)
+        self._published = member
 
     def _role_now(self) -> Role:
         if not self.directory.seeded or self.seeding:
