@@ -469,6 +469,10 @@ class SimHost(Host):
         """ss -K."""
         self._do("kill_sockets", lambda: self._machine.reset_addresses.append(address))
 
+    def end_connections(self, address: str) -> None:
+        """ss -K."""
+        self._do("end_connections", lambda: self._machine.reset_addresses.append(address))
+
     def disk_free_fraction(self) -> float:
         """Free share of the data disk."""
         return self._machine.disk_free_fraction
@@ -1091,6 +1095,10 @@ class World:
         for machine in self.machines.values():
             if machine.holds_vip and not self._may_hold(machine):
                 machine.holds_vip = False
+        holders = [machine for machine in self.machines.values() if machine.holds_vip]
+        if not self.vrrp_blocked:
+            for machine in holders[1:]:  # They hear each other again.
+                machine.holds_vip = False
         for machine in self.machines.values():
             if not machine.holds_vip and self._may_hold(machine) and not machine.frozen:
                 holder = self.vip_holder
@@ -1197,6 +1205,7 @@ class World:
         self.faults.clear()
         self.heal()
         self.vrrp_blocked = False
+        self.move_address()
         self.etcd.available = True
         for member in self.cluster.members.values():
             if self.host_up(member.host):
