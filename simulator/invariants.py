@@ -140,18 +140,12 @@ class Invariants:
             raise BrokenInvariantError(f"acknowledged writes are held by no member of {stored.sync}")
 
     def _promise_kept(self, sync: Sync | None, entries: tuple[Gtid, ...] | list[Gtid]) -> bool:
-        """Whether the promise of ``sync`` holds: while it is strict, its members together have ``entries``.
-
-        With three hosts a connected replica acknowledges before it is a member: mariadbd takes a confirmation from
-        anybody. There the promise is weaker, that some other host has them.
+        """Whether the promise of ``sync`` holds: while it is strict, its members together have ``entries``. Without
+        members it promises nothing, as nobody is elected.
         """
-        if sync is not None and sync.mode == "degraded":
+        if sync is not None and (sync.mode == "degraded" or not sync.members):
             return True
-        machines = self._world.machines
-        holders = set(sync.members) if sync else set()
-        if len(machines) > 2 and sync is not None:
-            holders = machines.keys() - {sync.primary}
-        servers = [machines[name].server for name in holders]
+        servers = [self._world.machines[name].server for name in (sync.members if sync else ())]
         return all(any(server.has(entry) for server in servers) for entry in entries)
 
 

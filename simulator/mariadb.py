@@ -110,6 +110,8 @@ class Server:
         self._reset()
         # What a test may set.
         self.settings = {"log_bin": 1, "log_slave_updates": 1, "gtid_strict_mode": 1}
+        #: It does not come up any more.
+        self.broken = False
         self.statements_running: list[str] = []
         self.oldest_transaction_seconds = 0.0
         self.privileged_users: set[str] = set()
@@ -154,7 +156,10 @@ class Server:
             if self.machine.frozen:
                 self.kernel.after(START_SECONDS, self._come_up, life)
                 return
-            self._recover()
+            if self.broken:
+                self.starts_at = None
+            else:
+                self._recover()
 
     def _recover(self) -> None:
         """Crash recovery, as ``init_rpl_role`` says: as replica it truncates what was never acknowledged for sure.

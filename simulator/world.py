@@ -19,6 +19,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -46,7 +47,7 @@ from simulator.kernel import EPOCH_SECONDS, Call, CrashError, Event, Kernel, Loc
 from simulator.mariadb import Rows, Server
 from simulator.network import ALL, PEER, Network
 
-__all__ = ["ETCD", "VIP", "BrokenInvariantError", "CrashError", "Fault", "Machine", "SimPeer", "World"]
+__all__ = ["EPOCH", "ETCD", "VIP", "BrokenInvariantError", "CrashError", "Fault", "Machine", "SimPeer", "World"]
 
 T = TypeVar("T")
 
@@ -54,6 +55,8 @@ GUARD_SECONDS = 0.1
 FAILSAFE_SECONDS = 0.25
 AGENT_RESTART_SECONDS = 1.0
 PEER_TIMEOUT_SECONDS = 5.0
+#: What wall clocks show when the simulated time is zero.
+EPOCH = EPOCH_SECONDS
 VIP = "198.51.100.10"
 #: The host of etcd's only member, where a world was not told of others.
 ETCD = "etcd"
@@ -466,6 +469,10 @@ class SimHost(Host):
         """ss -K."""
         self._do("kill_sockets", lambda: self._machine.reset_addresses.append(address))
 
+    def end_connections(self, address: str) -> None:
+        """ss -K."""
+        self._do("end_connections", lambda: self._machine.reset_addresses.append(address))
+
     def disk_free_fraction(self) -> float:
         """Free share of the data disk."""
         return self._machine.disk_free_fraction
@@ -806,6 +813,9 @@ class World:
         else:
             lease = Lease(store.clone(), self.policy, Path(machine.config.runtime_directory) / "lease", simulated.now)
 
+        # Nothing waits while it holds this lock, so the real one does, and is faster.
+        lease._lock = threading.Lock()
+
         def connect(target: str) -> Peer:
             return SimPeer(self, machine, target)
 
@@ -1085,6 +1095,10 @@ class World:
         for machine in self.machines.values():
             if machine.holds_vip and not self._may_hold(machine):
                 machine.holds_vip = False
+        holders = [machine for machine in self.machines.values() if machine.holds_vip]
+        if not self.vrrp_blocked:
+            for machine in holders[1:]:  # They hear each other again.
+                machine.holds_vip = False
         for machine in self.machines.values():
             if not machine.holds_vip and self._may_hold(machine) and not machine.frozen:
                 holder = self.vip_holder
@@ -1191,6 +1205,7 @@ class World:
         self.faults.clear()
         self.heal()
         self.vrrp_blocked = False
+        self.move_address()
         self.etcd.available = True
         for member in self.cluster.members.values():
             if self.host_up(member.host):

@@ -179,7 +179,7 @@ class Agent:
         self._detached_since: dict[str, float] = {}
         self._acks = -1
         self._last_words: tuple[str, ...] = ()
-        self._published: tuple[int, str] = (0, "")
+        self._published: Member | None = None
         self._followers_run: bool | None = None
         self._events_term = 0
         self._events_marker = Path(config.runtime_directory) / "events-were-on"
@@ -192,7 +192,7 @@ class Agent:
         self._peers_asked = False
         self._at_work_since = self._answered_at = host.now()
         self._leaderless_since: float | None = None
-        self._sit_out_until = 0.0
+        self._sit_out_until, self._sit_out_term = 0.0, 0
         self._divergence = ""
         self._saved: Any = None
         self._copying = False
@@ -311,6 +311,8 @@ class Agent:
             self._leaderless_since = None
             if (leader.holder, leader.term) == (self.config.host, term.term) and term.primary == self.config.host:
                 self.lease.lead(leader.lease)
+                if term.term > self._sit_out_term:
+                    self._sit_out_until = 0.0  # It leads again: what was before does not count, whoever joins.
         elif self._leaderless_since is None:
             self._leaderless_since = self.host.now()
 
@@ -544,6 +546,7 @@ class Agent:
                 self.host.stop_followers()
         except HostError as error:
             _log.error("what follows the primary: %s", error)
+            self._followers_run = None  # It may have happened all the same.
             return
         self._followers_run = wanted
 
@@ -594,6 +597,7 @@ class Agent:
         """
         _log.critical("stepping down: %s", why)
         self._sit_out_until = self.host.now() + self.config.policy.sit_out
+        self._sit_out_term = self._known_term
         self._fence()
         if stored is None or stored.leader is None or stored.leader.holder != self.config.host:
             return
@@ -619,7 +623,6 @@ class Agent:
                 wait_for_replica=wait_for_replica,
                 limit=policy.switchover_limit,
             )
-        self._sit_out_until = 0.0  # Whoever leads again sits out no longer, also when others join.
         self.restore_events()
 
     def attach(self, action: Attach) -> None:
@@ -808,15 +811,14 @@ class Agent:
             engine=self.config.engine,
             disk_short=self._seen.disk_full or view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
         )
-        text = to_json(member)
-        if self._published == (self.lease.id, text) and self.config.host in view.stored.members:
+        if self._published == member and self.config.host in view.stored.members:
             return
         try:
-            self.store.commit({}, [Put(f"members/{self.config.host}", text, lease=self.lease.id)])
+            self.store.commit({}, [Put(f"members/{self.config.host}", to_json(member), lease=member.lease)])
         except EtcdError as error:
             _log.warning("not published: %s", error)
             return
-        self._published = (self.lease.id, text)
+        self._published = member
 
     def _role_now(self) -> Role:
         if not self.directory.seeded or self.seeding:
@@ -846,6 +848,10 @@ class Agent:
             "vips": vips,
             "at": utc(time.time()),
         }
+
+    def replicates_from(self) -> str:
+        """The address that this host was last seen to replicate from; empty when it does not."""
+        return self._seen.replication.host if self._seen.replication else ""
 
     def lag_seconds(self) -> int | None:
         """How far this replica is behind, in seconds; None when unknown or not a replica."""
