@@ -191,6 +191,8 @@ def _sick(view: View, stored: Stored, policy: Policy) -> str:
     silent = view.now - view.answered_at
     if not view.database.running and silent >= policy.restart_limit:
         return f"the database has not answered for {silent:.1f} s"
+    if view.database.disk_full:
+        return "the data disk is full: the database answers, and writes nothing"
     if view.disk_free_fraction < policy.disk_reserve_fraction:
         return f"the data disk is nearly full: {view.disk_free_fraction:.1%} free"
     return ""

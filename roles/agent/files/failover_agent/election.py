@@ -207,9 +207,6 @@ class Elector:
             raise PeerError(agent.seeding or f"{agent.config.host} has no data of this estate")
         with contextlib.closing(agent.database.connect(BALLOT_SECONDS)) as connection:
             ballot = agent.database.stop_receiving(connection, agent.config.host)
-            if not ballot.sql_running and agent.rejoin.relay_pending():
-                # After a restart nobody but the relay log knows what was received.
-                raise PeerError("the relay log holds transactions that are not applied yet")
         return dataclasses.replace(
             ballot,
             priority=agent.config.priority(agent.config.host),
