@@ -219,7 +219,7 @@ def report(ctx: click.Context, scenario: str | None, as_json: bool) -> None:
         out(drills.matrix([(summary, {}) for summary in summaries], **app.look(sys.stdout)))
         return
     out(drills.runs(runs, **app.look(sys.stdout)))
-    out(f" Writes paused: {drills.spread(summaries[0].paused)}")
+    out(f" Writes paused: {drills.spread(summaries[0].paused, 'run')}")
     out(f" Lost so far:   {drills.losses(summaries[0])}")
     newest = _directory(settings) / runs[-1].run_id / "report.html"
     if newest.exists():
