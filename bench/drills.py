@@ -58,8 +58,8 @@ _PAGE_HEAD = """# Drills, measured
 Every shipped [scenario](scenarios.md), played by `make drill-matrix` on a lab: real Debian hosts under systemd-nspawn,
 the prober outside of them. *Writes paused* is from the first bad operation to the first acknowledgement after it,
 median and worst of all runs that measured it; *lost* counts acknowledged writes of all runs; *whole after* is how long
-the estate took, after it was healed, until nothing was wrong by `failoverctl status`. What was expected of each scenario is
-on [its page](scenarios.md). Every single run is in [drills.json](drills.json)."""
+the estate took, after it was healed, until nothing was wrong by `failoverctl status`. What was expected of each
+scenario is on [its page](scenarios.md). Every single run is in [drills.json](drills.json)."""
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,10 @@ class Stage:
             stage.log.append("unlock")
             return True
 
+        def acknowledge(_: str) -> bool:
+            stage.log.append("acknowledge")
+            return True
+
         def lock(_: str, seconds: float) -> LockAnswer:
             stage.log.append("lock")
             assert seconds > 100
@@ -222,7 +226,7 @@ class Stage:
             ask=lambda: stage.reports,
             lock=lock,
             unlock=unlock,
-            acknowledge=lambda _: stage.log.append("acknowledge") is None,
+            acknowledge=acknowledge,
             probe=Probe,
             load=lambda _: stage.recording(),
             sampler=lambda _targets, _path: Recording("sampler"),
