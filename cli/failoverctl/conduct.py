@@ -18,12 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from failoverctl import runs
+from failoverctl import runs, world
 from failoverctl.config import Settings
 from failoverctl.errors import ExitCode, FailoverctlError
-from failoverctl.estate import Estate
+from failoverctl.estate import Estate, inventory_sha256
 from failoverctl.health import HostReport
 from failoverctl.journal import (
+    Facts,
     Journal,
     Note,
     ProbeEvent,
@@ -71,7 +72,8 @@ class Order:
     """What the operator asked for.
 
     ``locate`` adds file and line to a problem of the inventory; ``problems`` are those that were
-    found before, without asking a host: a run that has any is invalid.
+    found before, without asking a host: a run that has any is invalid. ``seen`` is what the agents
+    told before the run; ``resumes`` is the run that this one finishes or undoes.
     """
 
     runbook: Runbook
@@ -83,6 +85,8 @@ class Order:
     verbosity: int = 0
     locate: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     problems: Sequence[Mapping[str, Any]] = ()
+    seen: Sequence[HostReport] = ()
+    resumes: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,10 +143,12 @@ def request_document(order: Order, *, measured: bool) -> dict[str, Any]:
         "parameters": dict(order.parameters),
         "estate": order.estate.name,
         "inventory": list(order.settings.inventory.value),
+        "inventory_sha256": inventory_sha256(order.settings),
         "check": order.check,
         "diff": order.diff,
         "measured": measured,
         "owner": owner(),
+        "resumes": order.resumes or None,
         "phases": [{"phase": phase.phase, "title": phase.title} for phase in phases(order.runbook)],
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
@@ -219,6 +225,9 @@ class _Conductor:
         """Run the playbook, measured or not; return the verdict and what the probe found."""
         request = self._folder.request()
         self._write(RunStarted(runbook=self._order.runbook.name, run_id=self._folder.run_id, request=request))
+        for report in self._order.seen:
+            if report.status is not None:
+                self._write(Facts(host=report.host, facts=world.facts(report.status)))
         if self._order.problems:
             self._write(Problems(problems=tuple(self._order.problems)))
         if target is None:
@@ -257,6 +266,8 @@ class _Conductor:
             check=order.check,
             diff=order.diff,
             verbosity=max(0, order.verbosity - 1),
+            journal=self._folder.journal_path,
+            journal_zero=self._journal.zero,
         )
         request.folder.mkdir(mode=0o700)
         transcript = Transcript(time.monotonic, check=order.check, diff=order.diff)
@@ -428,6 +439,7 @@ def result_document(
         "lock": state.lock,
         "probe": probe,
         "switchover": state.switchover,
+        **{module: state.answers.get(module) for module in ("failover", "rejoin", "automation")},
         "drill": None,
         "next": list(following),
     }

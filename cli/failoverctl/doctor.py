@@ -183,13 +183,55 @@ def _state(settings: Any) -> Finding:
 def _hosts(settings: Any, estate: Any) -> Iterator[Finding]:
     from failoverctl.estate_query import clocks
 
-    for clock in clocks(settings, estate):
+    found = clocks(settings, estate)
+    yield from _own_clock([clock for clock in found if clock.ahead_seconds is not None])
+    for clock in found:
         name = f"host {clock.host}"
         if clock.ahead_seconds is None:
             fix = "try `ssh` to it by hand; check ansible_host, ansible_user, key and firewall."
             yield Finding(name, "fail", clock.error, fix, ExitCode.UNREACHABLE)
             continue
         detail = f"answers; its clock is {clock.ahead_seconds:+.3f} s from ours, ±{clock.uncertain_seconds:.3f}"
-        apart = abs(clock.ahead_seconds) - clock.uncertain_seconds > CLOCK_LIMIT_SECONDS
+        apart = _apart(clock)
         fix = f"keep clocks within {CLOCK_LIMIT_SECONDS:g} s, here and there: run chrony." if apart else ""
         yield Finding(name, "warn" if apart else "ok", detail, fix)
+    yield from _agents(settings, estate)
+
+
+def _apart(clock: Any) -> bool:
+    return bool(abs(clock.ahead_seconds) - clock.uncertain_seconds > CLOCK_LIMIT_SECONDS)
+
+
+def _own_clock(clocks: list[Any]) -> Iterator[Finding]:
+    """Yield that this machine's clock is wrong, when several hosts agree with each other and not with it."""
+    if len(clocks) < 2 or not all(map(_apart, clocks)):
+        return
+    ahead = [clock.ahead_seconds for clock in clocks]
+    if max(ahead) - min(ahead) > CLOCK_LIMIT_SECONDS + 2 * max(clock.uncertain_seconds for clock in clocks):
+        return
+    word = "behind" if ahead[0] > 0 else "ahead of"
+    detail = f"this machine is {abs(sum(ahead) / len(ahead)):.1f} s {word} all {len(clocks)} hosts, which agree"
+    fix = "set the clock of this machine: it dates journals, and certificates that setup makes."
+    yield Finding("clock", "fail", detail, fix)
+
+
+def _agents(settings: Any, estate: Any) -> Iterator[Finding]:
+    """Yield what the agents tell: every trouble that `status` shows, with what to do about it."""
+    from failoverctl.estate_query import ask
+    from failoverctl.health import judge, remedy
+
+    health = judge(estate, ask(settings, estate))
+    told = {
+        report.host: str(report.status.get("version") or "?") for report in health.reports if report.status is not None
+    }
+    strange = {host: number for host, number in told.items() if number != version()}
+    if strange and len(set(told.values())) == 1:
+        number = next(iter(strange.values()))
+        fix = "failoverctl setup brings the agents to the version of this failoverctl."
+        yield Finding("agents", "warn", f"they are of version {number}, failoverctl is {version()}", fix)
+    elif told and not health.troubles:
+        yield Finding("agents", "ok", f"{len(told)} answer, of version {next(iter(told.values()))}")
+    for trouble in (*health.troubles, *health.remarks):
+        if trouble.code == "host_unreachable":
+            continue  # ssh has told so above.
+        yield Finding(trouble.code, "warn", trouble.message, remedy(trouble))

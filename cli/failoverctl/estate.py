@@ -178,6 +178,24 @@ def export(settings: Settings, variables: Sequence[str], vaults: Iterable[Path] 
     return dict(document)
 
 
+def inventory_sha256(settings: Settings) -> str | None:
+    """Return a digest of all files of the inventory in force, encrypted ones as they are; None when it is no file.
+
+    It tells whether the inventory of two runs was the same. Names count as well as contents.
+    """
+    if not settings.inventory_paths or len(settings.inventory_paths) != len(settings.inventory.value):
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(path for path in sources.watched(settings.inventory_paths) if path.is_file()):
+        name = os.path.relpath(path, settings.root)
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            content = "unreadable"
+        digest.update(f"{name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
 def export_problems(document: Mapping[str, Any], settings: Settings, found: sources.Index) -> list[Problem]:
     """Return what kept Ansible from reading the inventory, each with its place if it is known.
 

@@ -156,6 +156,24 @@ def release_lock(settings: Settings, estate: Estate, run_id: str) -> bool:
     return False
 
 
+def acknowledge(settings: Settings, estate: Estate, by: str) -> bool:
+    """Say that somebody has looked: automatic failovers until now no longer count against the next.
+
+    It is what `failoverctl resume-automation` does, and ends a pause too. Return whether an agent has noted it.
+    """
+    defaults = defaults_of(settings.root, os.environ)
+    for host in estate.in_role("database"):
+        answer = _run(host, defaults, f"{AGENT} resume {shlex.quote(f'by={by}')}")
+        if isinstance(answer, HostReport):
+            continue
+        try:
+            if json.loads(answer.stdout).get("ok") is True:
+                return True
+        except (ValueError, AttributeError):
+            continue
+    return False
+
+
 @dataclass(frozen=True)
 class LockAnswer:
     """Whether the estate lock was taken; ``held`` is who holds it instead, ``error`` why nobody could say."""

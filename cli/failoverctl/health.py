@@ -36,13 +36,34 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Automation:
+    """Whether the estate acts by itself: ``active``, ``paused`` by a person, or ``held`` back after many failovers.
+
+    ``pause`` is what the agents tell of the pause; without an agent the state is ``unknown``.
+    """
+
+    state: str
+    why: str = ""
+    pause: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {"state": self.state, "why": self.why or None, "pause": self.pause}
+
+
+@dataclass(frozen=True)
 class Health:
-    """The estate as a whole. ``verdict`` is healthy, degraded or unreachable."""
+    """The estate as a whole. ``verdict`` is healthy, degraded or unreachable.
+
+    ``remarks`` are worth knowing and make nothing worse.
+    """
 
     verdict: str
     primary: str
     term: int | None
     troubles: tuple[Trouble, ...]
+    remarks: tuple[Trouble, ...]
+    automation: Automation
     lock: Mapping[str, Any] | None
     reports: tuple[HostReport, ...]
 
@@ -65,7 +86,7 @@ def judge(estate: Estate, reports: Sequence[HostReport]) -> Health:
 
     It is unreachable when no data host answered at all, and degraded when anything is not as the
     inventory and the agents promise it: then it may still serve, but the next fault may not be
-    survived.
+    survived. That is so while automation is paused or held back, too.
     """
     statuses = {report.host: report.status for report in reports if report.status is not None}
     primaries = [host for host, status in statuses.items() if status.get("role") == "primary"]
@@ -77,8 +98,11 @@ def judge(estate: Estate, reports: Sequence[HostReport]) -> Health:
         *_vips(estate, primary, statuses),
         *_replicas(primary, statuses),
         *_quorum(statuses),
-        *_own(statuses),
+        *_strangers(estate, statuses),
+        *_versions(statuses),
     ]
+    automation = _automation(statuses)
+    troubles += [*_not_active(automation), *_own(statuses)]
     terms = [term for term in map(_term, statuses.values()) if term is not None]
     lock = next((status["lock"] for status in statuses.values() if status.get("lock")), None)
     verdict = "degraded" if troubles else "healthy"
@@ -89,6 +113,8 @@ def judge(estate: Estate, reports: Sequence[HostReport]) -> Health:
         primary=primary,
         term=max(terms, default=None),
         troubles=tuple(dict.fromkeys(troubles)),
+        remarks=tuple(_divergent(statuses)),
+        automation=automation,
         lock=lock,
         reports=tuple(reports),
     )
@@ -103,6 +129,10 @@ def suggestions(estate: Estate, health: Health) -> list[str]:
         return ["setup"]
     if health.lock:
         return ["lock status"]
+    if "no_primary" in codes:
+        return ["failover --check"]
+    if codes and codes <= {"paused", "anti_flap", "hold"}:
+        return ["resume-automation"]
     if codes:
         return ["check"]
     others = [host.name for host in estate.in_role("database") if host.name != health.primary]
@@ -119,9 +149,9 @@ def as_dict(estate: Estate, health: Health, at: str, following: Sequence[str]) -
         "exit_code": int(health.exit_code),
         "primary": health.primary or None,
         "term": health.term,
-        "problems": [
-            {"code": item.code, "host": item.host or None, "message": item.message} for item in health.troubles
-        ],
+        "problems": [_trouble(item) for item in health.troubles],
+        "remarks": [_trouble(item) for item in health.remarks],
+        "automation": health.automation.as_dict(),
         "lock": health.lock,
         "hosts": [
             {
@@ -137,6 +167,38 @@ def as_dict(estate: Estate, health: Health, at: str, following: Sequence[str]) -
         ],
         "next": list(following),
     }
+
+
+#: What to do about a trouble, by its code: a command to type, or a sentence.
+REMEDIES: dict[str, str] = {
+    "agent_absent": "failoverctl setup",
+    "host_unreachable": "bring the host back; it rejoins by itself.",
+    "no_primary": "failoverctl failover --check says whether a replica can take over.",
+    "two_primaries": "look at both hosts at once: the one with the larger term is right; stop the agent of the other.",
+    "sync_degraded": "bring a replica back; it joins the sync set by itself.",
+    "not_replica": "failoverctl rejoin HOST, if its agent does not bring it back by itself.",
+    "replication_stopped": "failoverctl rejoin HOST, if it lasts.",
+    "etcd_unreachable": "bring a majority of etcd members back.",
+    "etcd_member": "bring the member back: journalctl -u etcd on that host.",
+    "other_estate": "the host or the inventory is another estate's: compare failover_estate with /etc/failover-agent.",
+    "foreign_primary": "find out who made it a replica of a stranger; then failoverctl rejoin HOST.",
+    "foreign_term": "etcd holds the data of another estate, or the inventory lost a host: put that right first.",
+    "agent_versions": "failoverctl setup brings all agents to one version.",
+    "agent_format": "use the failoverctl that belongs to these agents, or run failoverctl setup.",
+    "paused": "failoverctl resume-automation, when the work is done.",
+    "anti_flap": "find out why primaries fail, then failoverctl resume-automation.",
+    "divergent_saved": "look at the rows that were saved; bring back by hand what is wanted, then move the files away.",
+    "settings": "failoverctl setup writes the settings of the estate again.",
+}
+
+
+def remedy(trouble: Trouble) -> str:
+    """Return what to do about a trouble; empty when nothing more than its message is known."""
+    return REMEDIES.get(trouble.code, "").replace("HOST", trouble.host or "HOST")
+
+
+def _trouble(item: Trouble) -> dict[str, Any]:
+    return {"code": item.code, "host": item.host or None, "message": item.message, "fix": remedy(item) or None}
 
 
 def _silent(reports: Iterable[HostReport]) -> Iterable[Trouble]:
@@ -204,11 +266,79 @@ def _quorum(statuses: Mapping[str, Mapping[str, Any]]) -> Iterable[Trouble]:
             yield Trouble("etcd_member", "", message)
 
 
+def _strangers(estate: Estate, statuses: Mapping[str, Mapping[str, Any]]) -> Iterable[Trouble]:
+    """What belongs to another estate: an agent, a primary that is replicated from, a term in etcd."""
+    known = {host.name for host in estate.in_role("database")}
+    for host, status in statuses.items():
+        told = status.get("estate")
+        if isinstance(told, str) and estate.name and told != estate.name:
+            message = f"the agent of {host} is of estate {told}, not of {estate.name}"
+            yield Trouble("other_estate", host, message)
+        source = _part(status, "database").get("replicates_from")
+        if isinstance(source, str) and source and source not in known:
+            yield Trouble("foreign_primary", host, f"{host} replicates from {source}, which is no host of this estate")
+    named = {str(status["primary"]) for status in statuses.values() if status.get("primary")}
+    for host in sorted(named - known):
+        yield Trouble("foreign_term", "", f"the term in etcd names {host}, which is no database host of the inventory")
+
+
+def _versions(statuses: Mapping[str, Mapping[str, Any]]) -> Iterable[Trouble]:
+    """Agents that are not of one version, also those that only others know of, and formats that are not known here."""
+    found: dict[str, str] = {}
+    for host, status in statuses.items():
+        for name, member in _part(status, "members").items():
+            if isinstance(member, dict) and member.get("version"):
+                found.setdefault(name, str(member["version"]))
+        if status.get("version"):
+            found[host] = str(status["version"])
+        if status.get("schema") not in (None, SCHEMA):
+            message = f"the agent of {host} tells its state in format {status['schema']}; known here is {SCHEMA}"
+            yield Trouble("agent_format", host, message)
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{host} {version}" for host, version in sorted(found.items()))
+        yield Trouble("agent_versions", "", f"the agents are of different versions: {told}")
+
+
+def _automation(statuses: Mapping[str, Mapping[str, Any]]) -> Automation:
+    if not statuses:
+        return Automation("unknown")
+    pause = next((status["pause"] for status in statuses.values() if isinstance(status.get("pause"), dict)), None)
+    if pause is not None:
+        return Automation("paused", str(pause.get("reason") or ""), pause)
+    for status in statuses.values():
+        told = _part(status, "automation")
+        if told.get("state") in ("held", "paused"):
+            return Automation(str(told["state"]), str(told.get("why") or ""))
+    return Automation("active")
+
+
+def _not_active(automation: Automation) -> Iterable[Trouble]:
+    if automation.state == "paused":
+        pause = automation.pause or {}
+        until = str(pause.get("until") or "?")[:19] + ("Z" if pause.get("until") else "")
+        why = f": {automation.why}" if automation.why else ""
+        yield Trouble("paused", "", f"automation is paused by {pause.get('by') or 'somebody'} until {until}{why}")
+    elif automation.state == "held":
+        yield Trouble("anti_flap", "", f"automation is held back: {automation.why or 'too many failovers'}")
+
+
+def _divergent(statuses: Mapping[str, Mapping[str, Any]]) -> Iterable[Trouble]:
+    """Rows that were on one host only and are saved there in files, for a person to look at."""
+    for host, status in statuses.items():
+        for saved in status.get("divergent") or ():
+            if isinstance(saved, dict):
+                count, where = saved.get("transactions", "?"), saved.get("sql") or saved.get("raw") or "?"
+                message = f"{host} has saved {count} transactions that only it had, in {where}"
+                yield Trouble("divergent_saved", host, message)
+
+
 def _own(statuses: Mapping[str, Mapping[str, Any]]) -> Iterable[Trouble]:
     for host, status in statuses.items():
         for problem in status.get("problems") or ():
             if isinstance(problem, dict):
                 message = str(problem.get("message", ""))
+                if problem.get("code") in ("paused", "anti_flap"):
+                    continue  # Told once for the estate.
                 named = message if host in message else f"{host}: {message}"
                 yield Trouble(str(problem.get("code", "unspecified")), host, named)
 

@@ -111,6 +111,37 @@ class Switchover(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer(_Record):
+    """The whole result of the module ``module`` (failover, rejoin or automation), and ``host``, where it ran."""
+
+    kind: ClassVar[str] = "answer"
+    module: str
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun(_Record):
+    """A task is about to be sent to the hosts of its play.
+
+    It is on disk before the task is sent, and is written by the process that sends it, so that it is there however the
+    run ends.
+    """
+
+    kind: ClassVar[str] = "begun"
+    play: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts(_Record):
+    """What the agent of ``host`` told of it at that moment; see `world.facts`."""
+
+    kind: ClassVar[str] = "facts"
+    host: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Refused(_Record):
     """A safety gate refused; each refusal has code, message, observed, limit and fix."""
 
@@ -187,6 +218,9 @@ Record: TypeAlias = (
     | Task
     | Step
     | Switchover
+    | Answer
+    | Begun
+    | Facts
     | Refused
     | Locked
     | Problems
@@ -206,6 +240,9 @@ _KINDS: dict[str, type[Record]] = {
         Task,
         Step,
         Switchover,
+        Answer,
+        Begun,
+        Facts,
         Refused,
         Locked,
         Problems,
@@ -249,6 +286,10 @@ def decode(line: str) -> Record | None:
         return None
 
 
+#: Records that survive a power loss of this machine from the moment they were written.
+_KEPT = (RunStarted, PhaseStarted, PhaseFinished, Switchover, Answer, Facts, RunFinished)
+
+
 class Journal:
     """Writes the journal of one run. Every record is on disk when :meth:`write` returns."""
 
@@ -274,7 +315,7 @@ class Journal:
         """Stamp the record, append it, and return it as it was written."""
         stamped = replace(record, at=timestamp(self._now()), t=round(self._clock() - self._begin, 3))
         os.write(self._file, (encode(stamped) + "\n").encode())
-        if isinstance(stamped, RunStarted | PhaseStarted | PhaseFinished | Switchover | RunFinished):
+        if isinstance(stamped, _KEPT):
             os.fsync(self._file)
         return stamped
 
@@ -282,6 +323,11 @@ class Journal:
     def seconds(self) -> float:
         """Seconds since the journal was opened."""
         return self._clock() - self._begin
+
+    @property
+    def zero(self) -> float:
+        """The reading of the clock from which ``t`` counts."""
+        return self._begin
 
     def close(self) -> None:
         """Close the file; further writes are an error."""
@@ -338,7 +384,11 @@ class PhaseState:
 
 @dataclass(frozen=True)
 class RunState:
-    """Everything a view of the run may show; the fold of its journal."""
+    """Everything a view of the run may show; the fold of its journal.
+
+    ``facts`` is the last that was told of each host, ``facts_before`` the last before anything was changed; ``begun``
+    is the last task that was sent, and ``ended_on`` the hosts on which it has ended.
+    """
 
     run_id: str = ""
     runbook: str = ""
@@ -353,6 +403,11 @@ class RunState:
     problems: tuple[Mapping[str, Any], ...] = ()
     lock: Mapping[str, Any] | None = None
     switchover: Mapping[str, Any] | None = None
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    facts_before: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    begun: Begun | None = None
+    ended_on: tuple[str, ...] = ()
     probe: str = ""
     acts: tuple[Act, ...] = ()
     notes: tuple[str, ...] = ()
@@ -363,6 +418,12 @@ class RunState:
     def finished(self) -> bool:
         """True when the run wrote its last record."""
         return self.exit_code is not None
+
+    @property
+    def acted(self) -> bool:
+        """True when a task of an Act may have been sent: what the agents tell since may be its doing."""
+        begun = self.begun is not None and self.begun.play.startswith("Act")
+        return begun or any(phase.phase == "Act" for phase in self.phases)
 
     @property
     def changed(self) -> int:
@@ -414,6 +475,13 @@ def apply(state: RunState, record: Record) -> RunState:
             return replace(state, steps=(*state.steps, record))
         case Switchover():
             return replace(state, switchover=record.result)
+        case Answer():
+            return replace(state, answers={**state.answers, record.module: record.result})
+        case Begun():
+            return replace(state, begun=record, ended_on=())
+        case Facts():
+            known = {**state.facts, record.host: record.facts}
+            return replace(state, facts=known, facts_before=state.facts_before if state.acted else known)
         case Refused():
             return replace(state, refusals=(*state.refusals, *record.refusals))
         case Locked():
@@ -445,6 +513,8 @@ def _after_task(state: RunState, record: Task) -> RunState:
         return replace(phase, tasks=phase.tasks + 1, hosts={**phase.hosts, record.host: cell})
 
     state = _in_last(state, count)
+    if state.begun is not None and state.begun.title == record.title:
+        state = replace(state, ended_on=tuple(dict.fromkeys((*state.ended_on, record.host))))
     if record.outcome in ("failed", "unreachable"):
         return replace(state, failures=(*state.failures, record))
     return state

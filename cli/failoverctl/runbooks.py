@@ -53,6 +53,11 @@ class Runbook:
         """The fully qualified name of its playbook."""
         return f"{COLLECTION}.{self.name}"
 
+    @property
+    def command(self) -> str:
+        """The word for it on the command line."""
+        return self.name.replace("_", "-")
+
 
 _IDENTITY = {
     "failover_run_id": "the id of the run, for lock and journal",
@@ -78,6 +83,46 @@ CATALOGUE: dict[str, Runbook] = {
             Danger.INTERRUPTS,
             {**_IDENTITY, "switchover_to": "the host to become primary; empty for the best"},
             "no acknowledged write: the new primary proves that it has them all, or it is undone",
+        ),
+        Runbook(
+            "failover",
+            "make a replica the primary, because the primary is gone",
+            Danger.INTERRUPTS,
+            {
+                **_IDENTITY,
+                "failover_to": "the host to become primary; empty for the one with the most",
+                "failover_accept_data_loss": "true: go on although acknowledged writes may be lost",
+                "failover_confirm_fenced": "hosts that are certainly off, as a person says",
+            },
+            "no acknowledged write while every member of the sync set answers; else it is refused, "
+            "unless the loss is accepted",
+        ),
+        Runbook(
+            "rejoin",
+            "make a host a replica of the primary again",
+            Danger.CHANGES,
+            {
+                **_IDENTITY,
+                "rejoin_host": "the host",
+                "rejoin_reclone": "true: copy the primary's data anew in any case",
+            },
+            "nothing: transactions that only this host has are saved as SQL before they are undone",
+        ),
+        Runbook(
+            "pause",
+            "pause what the estate does by itself",
+            Danger.CHANGES,
+            {
+                "failover_owner": "who pauses it",
+                "pause_reason": "why, for others to read",
+                "pause_seconds": "how long, in seconds; an hour without it",
+            },
+        ),
+        Runbook(
+            "resume_automation",
+            "let the estate act by itself again",
+            Danger.CHANGES,
+            {"failover_owner": "who resumes it"},
         ),
         Runbook(
             "lock",

@@ -42,7 +42,8 @@ class Request:
     ``playbook`` is a path or a fully qualified name such as ``hosting.failover.status``;
     ``inventory`` are inventory sources; ``folder`` is where ansible-runner writes, and ``ident``
     the folder in it for this playbook; ``directory`` is the working directory, whose ansible.cfg
-    counts. ``variables`` must hold no secret: they are visible in the process list.
+    counts. ``variables`` must hold no secret: they are visible in the process list. Each task is
+    noted in ``journal`` before it is sent, ``journal_zero`` being the monotonic clock of its begin.
     """
 
     playbook: str
@@ -56,6 +57,8 @@ class Request:
     diff: bool = False
     limit: str = ""
     verbosity: int = 0
+    journal: Path | None = None
+    journal_zero: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,9 @@ def environment(request: Request, outer: Mapping[str, str]) -> dict[str, str]:
         "FAILOVERCTL_PARENT_PID": str(os.getpid()),
         **utf8_locale(outer),
     }
+    if request.journal is not None:
+        added["FAILOVERCTL_JOURNAL"] = str(request.journal)
+        added["FAILOVERCTL_JOURNAL_ZERO"] = repr(request.journal_zero)
     own = _collections_path(request.directory, outer)
     if own:
         added["ANSIBLE_COLLECTIONS_PATH"] = own

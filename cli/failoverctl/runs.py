@@ -67,6 +67,19 @@ class RunFolder:
         """Return result.json; empty while the run goes on, and for ever when it died."""
         return _read_json(self.path / "result.json")
 
+    def closed(self) -> Mapping[str, Any]:
+        """Return closed.json: how a run without a good end was finished or undone later; empty if it was not."""
+        return _read_json(self.path / "closed.json")
+
+    def close(self, how: str, by: str | None, now: datetime | None = None) -> None:
+        """Note that nothing is left to do for this run.
+
+        :param how: ``resumed`` or ``rolled back``.
+        :param by: the run that did it, None when there was nothing to do.
+        """
+        at = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+        write_json(self.path / "closed.json", {"schema": SCHEMA, "run_id": self.run_id, "how": how, "by": by, "at": at})
+
     def state(self) -> RunState:
         """Return the fold of the journal."""
         path = self.journal_path
@@ -167,11 +180,25 @@ def find(directory: Path, name: str | None) -> RunFolder:
     )
 
 
-def unfinished(directory: Path, estate: str) -> RunFolder | None:
-    """Return the last run of an estate if it died or was interrupted, else None."""
+#: Runbooks that change nothing and so are never left half-way.
+_READING = ("check", "status")
+
+#: Runs that ended so have changed nothing.
+_NOT_BEGUN = ("locked", "refused", "invalid")
+
+
+def unfinished(directory: Path, estate: str, verdicts: tuple[str, ...] = ("died", "interrupted")) -> RunFolder | None:
+    """Return the last run of an estate that changes something, if it ended so and nobody has seen to it since."""
     for run in reversed(list_runs(directory)):
-        if str(run.request().get("estate", "")) == estate and run.runbook != "check":
-            return run if run.verdict() in ("died", "interrupted") else None
+        request = run.request()
+        if str(request.get("estate", "")) != estate or run.runbook in _READING or request.get("check"):
+            continue
+        verdict = run.verdict()
+        if verdict in _NOT_BEGUN:
+            continue
+        # A drill undoes everything that it did, however it ends; unless it is killed.
+        left = verdict in verdicts and (run.runbook != "drill" or verdict == "died")
+        return run if left and not run.closed() else None
     return None
 
 

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
 
-from failoverctl import journal, runner
+from failoverctl import journal, runner, world
 from failoverctl.errors import ExitCode
 
-#: The action whose result is the switchover itself.
-SWITCHOVER_ACTION = "hosting.failover.switchover"
+#: The modules whose whole result is worth keeping, and with which results something happened.
+ANSWERS: dict[str, frozenset[str]] = {
+    "hosting.failover.switchover": frozenset({"switched", "undone", "failed"}),
+    "hosting.failover.failover": frozenset({"promoted", "failed"}),
+    "hosting.failover.rejoin": frozenset({"attached", "flashed_back", "recloned", "failed"}),
+    "hosting.failover.automation": frozenset(),
+}
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,8 @@ class Transcript:
         answers = self._answers
         if self._acted and not ended.stopped:
             # "Refused" and "locked" promise that nothing was changed.
-            reason = self._failed[-1] if self._failed else "; ".join(self._unreachable)
+            # The first is the cause: what follows gives the lock back and ends the run.
+            reason = self._failed[0] if self._failed else "; ".join(self._unreachable)
             return "failed", reason or f"ansible-playbook ended with status {ended.return_code}"
         if answers.lock is not None:
             return "locked", f"the estate lock is held by {answers.lock.get('owner', 'somebody')}"
@@ -140,7 +146,7 @@ class Transcript:
         if ended.stopped:
             return "interrupted", "killed" if ended.killed else "stopped between two tasks"
         if self._failed:
-            return "failed", self._failed[-1]
+            return "failed", self._failed[0]
         if self._unreachable:
             return "unreachable", "; ".join(self._unreachable)
         text = " ".join(self._errors)
@@ -172,8 +178,11 @@ class Transcript:
             message=message,
             diff=diff_of(event.result) if self._diff and event.outcome == "changed" else "",
         )
-        if event.action == SWITCHOVER_ACTION:
-            yield from _switchover(event.result)
+        estate = event.result.get("estate")
+        if isinstance(estate, dict) and isinstance(estate.get("host"), str):
+            yield journal.Facts(host=estate["host"], facts=world.facts(estate))
+        if event.action in ANSWERS and event.outcome not in ("skipped", "unreachable"):
+            yield from _answer(event.action, event.host, event.result)
 
     def _close_play(self) -> Iterator[journal.Record]:
         if self._play is None:
@@ -248,9 +257,9 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def _switchover(result: Mapping[str, Any]) -> Iterator[journal.Record]:
+def _answer(action: str, host: str, result: Mapping[str, Any]) -> Iterator[journal.Record]:
     # A check of the gates has a step too, but nothing happened in it.
-    happened = result.get("result") in ("switched", "undone", "failed")
+    happened = result.get("result") in ANSWERS[action]
     for step in _mappings(result.get("steps")) if happened else []:
         yield journal.Step(
             name=str(step.get("name", "")),
@@ -260,7 +269,12 @@ def _switchover(result: Mapping[str, Any]) -> Iterator[journal.Record]:
             at_ms=_number(step.get("at")),
         )
     hidden = ("invocation", "_ansible_no_log", "_ansible_verbose_always")
-    yield journal.Switchover(result={key: value for key, value in result.items() if key not in hidden})
+    kept = {key: value for key, value in result.items() if key not in hidden}
+    module = action.rpartition(".")[2]
+    if module == "switchover":
+        yield journal.Switchover(result=kept)
+    else:
+        yield journal.Answer(module=module, result={"host": host, **kept})
 
 
 def message_of(result: Mapping[str, Any]) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from failoverctl.errors import ExitCode
 from failoverctl.estate import Estate, Host, Vip
-from failoverctl.health import HostReport, as_dict, judge, suggestions
+from failoverctl.health import HostReport, Trouble, as_dict, judge, remedy, suggestions
 
 ESTATE = Estate(
-    name="dev",
+    name="cli",
     profile="lan",
     hosts=tuple(Host(name, (), name, "", {}, False) for name in ("www1", "www2", "witness")),
     groups={"web": ("www1", "www2"), "database": ("www1", "www2"), "witness": ("witness",)},
@@ -82,12 +82,20 @@ def test_before_setup() -> None:
         ("www1", {"etcd": {"reachable": False}}, "etcd_unreachable"),
         ("www1", {"etcd": {"healthy": 2, "unhealthy": ["witness"]}}, "etcd_member"),
         ("www1", {"problems": [{"code": "disk_short", "message": "1 MB left"}]}, "disk_short"),
+        ("www1", {"estate": "another"}, "other_estate"),
+        ("www1", {"database": {"replicates_from": "203.0.113.9"}}, "foreign_primary"),
+        ("www1", {"primary": "www9"}, "foreign_term"),
+        ("www1", {"version": "0.0.9"}, "agent_versions"),
+        ("www1", {"schema": 2}, "agent_format"),
+        ("www2", {"members": {"www3": {"version": "0.0.9"}}}, "agent_versions"),
+        ("www1", {"pause": {"by": "anna", "reason": "", "until": "2026-11-23T06:00:00Z"}}, "paused"),
+        ("www1", {"automation": {"state": "held", "why": "3 failovers"}}, "anti_flap"),
     ],
 )
 def test_each_trouble_degrades(answers: dict[str, Any], host: str, change: dict[str, Any], code: str) -> None:
     for key, value in change.items():
         if isinstance(value, dict) and key != "vips":
-            value = {**answers[host][key], **value}
+            value = {**answers[host].get(key, {}), **value}
         answers[host][key] = value
     found = reports(answers)
     assert code in codes(found)
@@ -118,3 +126,42 @@ def test_the_document_has_the_same_keys_whatever_is_the_case(answers: dict[str, 
     assert {tuple(host) for host in well["hosts"]} == {tuple(host) for host in ill["hosts"]}
     assert well["schema"] == 1
     assert [host["asked"] for host in well["hosts"]] == [True, True, False]
+
+
+def test_a_pause_is_told_once_and_makes_the_estate_degraded(answers: dict[str, Any]) -> None:
+    pause = {"by": "anna@desk", "reason": "kernel", "at": "x", "until": "2026-11-23T06:00:00.123Z"}
+    for host in ("www1", "www2"):
+        answers[host].update(pause=pause, automation={"state": "paused", "why": "kernel"})
+        answers[host]["problems"] = [{"code": "paused", "message": "automation is paused"}]
+    health = judge(ESTATE, reports(answers))
+    assert [(item.code, item.message) for item in health.troubles] == [
+        ("paused", "automation is paused by anna@desk until 2026-11-23T06:00:00Z: kernel")
+    ]
+    assert (health.verdict, health.automation.state, health.automation.pause) == ("degraded", "paused", pause)
+    assert suggestions(ESTATE, health) == ["resume-automation"]
+    document = as_dict(ESTATE, health, "now", [])
+    assert document["automation"] == {"state": "paused", "why": "kernel", "pause": pause}
+    assert document["problems"][0]["fix"] == "failoverctl resume-automation, when the work is done."
+
+
+def test_saved_rows_are_worth_a_remark_and_degrade_nothing(answers: dict[str, Any]) -> None:
+    answers["www1"]["divergent"] = [{"sql": "/d/a.sql", "raw": "/d/a.bin", "transactions": 2, "at": "x"}]
+    health = judge(ESTATE, reports(answers))
+    assert (health.verdict, health.troubles) == ("healthy", ())
+    assert [item.message for item in health.remarks] == ["www1 has saved 2 transactions that only it had, in /d/a.sql"]
+    assert as_dict(ESTATE, health, "now", [])["remarks"][0]["code"] == "divergent_saved"
+
+
+def test_without_an_agent_automation_is_not_known() -> None:
+    health = judge(ESTATE, [HostReport("www1", error="off", reached=False)])
+    assert health.automation.as_dict() == {"state": "unknown", "why": None, "pause": None}
+
+
+def test_no_primary_suggests_to_ask_for_a_failover(answers: dict[str, Any]) -> None:
+    answers["www2"]["role"] = "fenced"
+    assert suggestions(ESTATE, judge(ESTATE, reports(answers))) == ["failover --check"]
+
+
+def test_what_to_do_names_the_host() -> None:
+    assert remedy(Trouble("not_replica", "www1", "x")).startswith("failoverctl rejoin www1")
+    assert remedy(Trouble("unheard_of", "", "x")) == ""

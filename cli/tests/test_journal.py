@@ -11,6 +11,9 @@ from typing import Any
 from failoverctl import journal
 from failoverctl.journal import (
     Act,
+    Answer,
+    Begun,
+    Facts,
     Journal,
     Locked,
     Note,
@@ -156,6 +159,9 @@ def test_the_kinds_are_those_of_the_format() -> None:
         "task",
         "step",
         "switchover",
+        "answer",
+        "begun",
+        "facts",
         "refused",
         "locked",
         "problems",
@@ -170,3 +176,29 @@ def test_the_kinds_are_those_of_the_format() -> None:
 def test_a_stray_end_of_a_phase_changes_nothing() -> None:
     state = apply(RunState(), PhaseFinished(phase="Act", title="x", outcome="ok", seconds=1.0))
     assert state.phases == ()
+
+
+def test_the_last_task_that_was_begun_and_where_it_ended() -> None:
+    state = fold([Begun(play="Act: Hand over", title="Hand over")])
+    assert (state.begun and state.begun.title, state.ended_on, state.acted) == ("Hand over", (), True)
+    state = apply(state, Task(phase="Act", title="Hand over", host="www1", outcome="ok", seconds=1.0))
+    state = apply(state, Task(phase="Act", title="Another", host="www2", outcome="ok", seconds=1.0))
+    assert state.ended_on == ("www1",)
+    assert apply(state, Begun(play="Verify: x", title="y")).ended_on == ()
+
+
+def test_facts_from_before_anything_was_changed_are_kept() -> None:
+    records: list[Record] = [
+        Facts(host="www1", facts={"term": 3}),
+        Begun(play="Preflight: Is it safe?", title="Ask"),
+        Facts(host="www1", facts={"term": 4}),
+        Begun(play="Act: Hand over", title="Hand over"),
+        Facts(host="www1", facts={"term": 5}),
+    ]
+    state = fold(records)
+    assert (state.facts_before, state.facts) == ({"www1": {"term": 4}}, {"www1": {"term": 5}})
+
+
+def test_answers_of_modules_are_kept_by_name() -> None:
+    state = fold([Answer(module="failover", result={"to": "a"}), Answer(module="failover", result={"to": "b"})])
+    assert state.answers == {"failover": {"to": "b"}}

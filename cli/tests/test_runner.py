@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import site
@@ -118,6 +119,30 @@ def test_the_playbook_dies_with_its_parent(fixtures: Path, tmp_path: Path) -> No
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     _wait_for_no_process("4712")
+
+
+def test_each_task_is_in_the_journal_before_it_is_sent(fixtures: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    journal.touch()
+    wanted = request(fixtures, tmp_path, "good.yml", journal=journal, journal_zero=time.monotonic())
+    begun: list[str] = []
+    for event in Run(wanted):
+        records = [json.loads(line) for line in journal.read_text().splitlines()]
+        begun = [record["title"] for record in records]
+        if isinstance(event, TaskEnded):
+            assert event.name in begun
+    assert begun == [
+        "Take the lock",
+        "Fail and be rescued",
+        "Rescue it",
+        "Fail and be ignored",
+        "Skip this",
+        "Switch over",
+    ]
+    assert {record["kind"] for record in records} == {"begun"}
+    assert records[0]["play"] == "Lock: take the estate lock"
+    assert 0.0 <= records[0]["t"] < 60.0
+    assert records[0]["at"].endswith("Z")
 
 
 def test_the_next_run_in_the_same_folder_is_not_stopped(fixtures: Path, tmp_path: Path) -> None:

@@ -123,6 +123,19 @@ def test_which_run_was_cut_short(tmp_path: Path) -> None:
     assert runs.unfinished(tmp_path, "shop") is None
 
 
+def test_a_run_that_was_seen_to_or_only_checked_is_not_unfinished(tmp_path: Path) -> None:
+    cut = make(tmp_path, "setup", minutes=1, result={"verdict": "interrupted"})
+    make(tmp_path, "switchover", minutes=2, result={"verdict": "interrupted"}, check=True)
+    assert runs.unfinished(tmp_path, "shop") == cut
+    assert cut.closed() == {}
+    cut.close("resumed", "another")
+    assert (cut.closed()["how"], cut.closed()["by"], cut.verdict()) == ("resumed", "another", "interrupted")
+    assert runs.unfinished(tmp_path, "shop") is None
+    failed = make(tmp_path, "setup", minutes=3, result={"verdict": "failed"})
+    assert runs.unfinished(tmp_path, "shop") is None
+    assert runs.unfinished(tmp_path, "shop", ("failed",)) == failed
+
+
 def test_what_earlier_runs_teach(tmp_path: Path) -> None:
     nothing = runs.history(tmp_path, "switchover", "shop")
     assert (nothing.duration, nothing.writes_outage, nothing.lost_writes) == (None, None, None)

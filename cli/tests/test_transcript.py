@@ -246,3 +246,30 @@ def test_every_verdict_has_an_exit_code() -> None:
         "invalid": 2,
         "interrupted": 130,
     }
+
+
+def test_a_failover_has_steps_and_an_answer() -> None:
+    step = {"name": "promote", "title": "Promote", "at": 310.0, "ms": 4.1, "outcome": "ok"}
+    action = "hosting.failover.failover"
+    checked = ended_task({"result": "possible", "steps": [step]}, "ok", action)
+    done = ended_task({"result": "promoted", "steps": [step], "to": "www2"}, "changed", action)
+    records, state, _ = follow([checked, done], Ended(0, False, False))
+    assert [record.name for record in records if isinstance(record, Step)] == ["promote"]
+    assert state.answers == {"failover": {"host": "www1", "result": "promoted", "steps": [step], "to": "www2"}}
+
+
+def test_a_module_that_was_skipped_has_no_answer() -> None:
+    _, state, _ = follow([ended_task({}, "skipped", "hosting.failover.failover")], Ended(0, False, False))
+    assert state.answers == {}
+
+
+def test_what_an_agent_told_is_kept() -> None:
+    result: dict[str, object] = {"estate": {"host": "www2", "role": "replica", "term": 3}}
+    _, state, _ = follow([ended_task(result, "ok")], Ended(0, False, False))
+    assert (state.facts["www2"]["role"], state.facts["www2"]["term"]) == ("replica", 3)
+
+
+def test_the_first_failure_is_the_reason() -> None:
+    failed = ended_task({"msg": "etcd gave no answer"})
+    _, _, verdict = follow([failed, ended_task({"msg": "ended, because another host failed"})], Ended(2, False, False))
+    assert verdict.reason == "www1: t: etcd gave no answer"

@@ -671,6 +671,101 @@ def _check_listeners(host: str, seen: Mapping[str, Any], inventory: Inventory) -
             )
 
 
+def _check_traces(host: str, seen: Mapping[str, Any], inventory: Inventory) -> Iterator[Problem]:
+    """What is on a host of another estate, or of a stranger. Nothing is done about it: a person has to decide."""
+    traces = seen.get("traces") or {}
+    ours, told = str(inventory.first("failover_estate") or ""), str(traces.get("estate") or "")
+    if told and told != ours:
+        yield Problem(
+            "other_estate",
+            f"{host} is a host of the estate {told} already",
+            host=host,
+            variable="failover_estate",
+            observed=told,
+            limit=ours,
+            fix=f"Call this estate {told} if it is the same one, or use a host that is of no estate.",
+        )
+    known = {inventory.address(name) for name in inventory.members("database")} | set(inventory.members("database"))
+    for source in traces.get("sources") or ():
+        if source not in known:
+            yield Problem(
+                "foreign_primary",
+                f"the database of {host} is a replica of {source}, which is no database host of this estate",
+                host=host,
+                observed=str(source),
+                limit="a host of this estate, or nobody",
+                fix=f"If {host} is to leave that cluster: STOP ALL SLAVES; RESET SLAVE ALL; else take it out of here.",
+            )
+    if host in inventory.members("database"):
+        for item in traces.get("overridden") or ():
+            yield Problem(
+                "settings_overridden",
+                f"{item['name']} of MariaDB on {host} is {item['found']}: a file wins over the one of the estate",
+                host=host,
+                observed=str(item["found"]),
+                limit=str(item["wanted"]),
+                fix="Take it out of /etc/mysql; what may be set is set by mariadb_settings in the inventory.",
+            )
+
+
+def _check_etcd_keys(inventory: Inventory, looks: Mapping[str, Look]) -> Iterator[Problem]:
+    """Every member tells the same keys, so that one problem is enough."""
+    ours = str(inventory.first("failover_estate") or "")
+    for host in inventory.members("database", "witness"):
+        look = looks.get(host)
+        traces = (look.host.get("traces") if look and look.host else None) or {}
+        others = [name for name in traces.get("etcd_estates") or () if name != ours]
+        if others:
+            yield Problem(
+                "etcd_other_estate",
+                f"the etcd of {host} holds the data of another estate: {', '.join(others)}",
+                host=host,
+                variable="failover_estate",
+                observed=", ".join(others),
+                limit=ours,
+                fix="Each estate has an etcd of its own: use other hosts, or the name under which its data is there.",
+            )
+            return
+
+
+def _check_vrrp(inventory: Inventory, looks: Mapping[str, Look]) -> Iterator[Problem]:
+    """A stranger in the network with one of our VRRP router ids, such as a second site's."""
+    known = {inventory.address(name) for name in inventory.members(*GROUP_KINDS)}
+    told: set[tuple[str, int]] = set()
+    places = {vip.get("vrid"): f"failover_vips[{index}].vrid" for index, vip in enumerate(inventory.vips())}
+    for host, look in looks.items():
+        for item in (look.host.get("vrrp") if look.host else None) or ():
+            source, vrid = str(item["source"]), int(item["vrid"])
+            if source not in known and (source, vrid) not in told:
+                told.add((source, vrid))
+                yield Problem(
+                    "vrid_in_use",
+                    f"{source} uses the VRID {vrid} in the network of {host}, and is no host of this estate",
+                    host=host,
+                    variable=places.get(vrid, "failover_vips"),
+                    observed=source,
+                    limit="nobody else",
+                    fix="Choose a VRID that nobody else uses in this network.",
+                )
+
+
+def _check_controller_clock(looks: Mapping[str, Look], limits: Limits) -> Iterator[Problem]:
+    """Hosts that agree with each other and not with the controller: it is the controller's clock that is wrong."""
+    clocks = [look.host["clock"] for look in looks.values() if look.host and look.host.get("clock")]
+    offsets = [float(clock["offset_seconds"]) for clock in clocks]
+    apart = [abs(clock["offset_seconds"]) - clock["uncertainty_seconds"] > limits.clock_seconds for clock in clocks]
+    if len(clocks) > 1 and all(apart) and max(offsets) - min(offsets) <= limits.clock_seconds:
+        offset = sum(offsets) / len(offsets)
+        observed = f"{abs(offset):.1f} s"
+        yield Problem(
+            "controller_clock",
+            f"the clock of the controller is {observed} {'behind' if offset > 0 else 'ahead of'} those of all hosts",
+            observed=observed,
+            limit=f"{limits.clock_seconds:g} s",
+            fix="Set the clock of this machine: it dates the certificates that setup makes.",
+        )
+
+
 def _check_network(host: str, seen: Mapping[str, Any], inventory: Inventory, macs: frozenset[str]) -> Iterator[Problem]:
     address = inventory.address(host)
     if seen["address"] is None:
@@ -749,8 +844,14 @@ def check_hosts(inventory: Inventory, looks: Mapping[str, Look], limits: Limits)
             problems += _check_resources(host, look.host, limits)
             problems += _check_listeners(host, look.host, inventory)
             problems += _check_network(host, look.host, inventory, known)
+            problems += _check_traces(host, look.host, inventory)
             if host in inventory.members("database"):
                 releases.setdefault(str(look.host["pretty_name"]), []).append(host)
+    problems += _check_etcd_keys(inventory, looks)
+    problems += _check_vrrp(inventory, looks)
+    wrong = list(_check_controller_clock(looks, limits))
+    if wrong:
+        problems = [*wrong, *(problem for problem in problems if problem.code != "clock_apart")]
     if len(releases) > 1:
         text = "; ".join(f"{', '.join(hosts)}: {name}" for name, hosts in releases.items())
         problems.append(

@@ -20,7 +20,10 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "address": {"type": "str"},
     "vips": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "int", "default": []},
+    "vrids": {"type": "list", "elements": "int", "default": []},
     "arp_timeout_seconds": {"type": "float", "default": 0.5},
+    "vrrp_timeout_seconds": {"type": "float", "default": 1.2},
+    "traces": {"type": "bool", "default": False},
     "report_failure": {"type": "bool", "default": False},
 }
 

@@ -78,6 +78,11 @@ lock:
   returned: always
   type: dict
   sample: {owner: anna@controller, run_id: 20261123T031500Z-switchover-7f3a, runbook: switchover}
+estate:
+  description: The agent's status at that moment, for the journal; null without an agent.
+  returned: always, but when another run holds the lock
+  type: dict
+  sample: {host: www1, role: primary, term: 3}
 failover_refused:
   description: True when etcd gives no answer and O(quorum_required) is true.
   returned: on failure
@@ -136,16 +141,16 @@ def apply(module: AnsibleModule) -> dict[str, t.Any]:
         if due and not module.check_mode:
             request = {"command": "lock_release", "run_id": want["run_id"], "force": want["force"]}
             due = bool(_agent.call(want["socket"], request)["released"])
-        return {"changed": due, "lock": lock}
+        return {"changed": due, "lock": lock, "estate": estate}
     if lock is not None and not mine:
         module.fail_json(**refusal(lock))
     if module.check_mode:
-        return {"changed": not mine, "lock": lock}
+        return {"changed": not mine, "lock": lock, "estate": estate}
     request = {"command": "lock_acquire", **{key: want[key] for key in ("run_id", "owner", "runbook", "ttl_seconds")}}
     answer = _agent.call(want["socket"], request)
     if not answer["acquired"]:
         module.fail_json(**refusal(answer["lock"] or lock or {}))
-    return {"changed": not mine, "lock": answer["lock"]}
+    return {"changed": not mine, "lock": answer["lock"], "estate": estate}
 
 
 def main() -> None:
@@ -167,12 +172,12 @@ def main() -> None:
         module.exit_json(**apply(module))
     except _agent.AgentError as error:
         if error.code == "absent":
-            module.exit_json(changed=False, lock=None)
+            module.exit_json(changed=False, lock=None, estate=None)
         if error.code != "quorum_lost":
             module.fail_json(msg=f"The estate lock cannot be read: {error}")
         if module.params["state"] == "absent" or not module.params["quorum_required"]:
             module.warn(f"The run goes on without the estate lock: {error}")
-            module.exit_json(changed=False, lock=None)
+            module.exit_json(changed=False, lock=None, estate=None)
         module.fail_json(msg=f"Refused: {error}", failover_refused=True, refusals=[quorum_lost(str(error))])
 
 

@@ -33,10 +33,25 @@ options:
     type: list
     elements: int
     default: []
+  vrids:
+    description:
+      - VRRP router ids whose advertisements are listened for on the network of O(address), to find a stranger who uses
+        one of them.
+    type: list
+    elements: int
+    default: []
   arp_timeout_seconds:
     description: Seconds to wait for answers to the ARP questions.
     type: float
     default: 0.5
+  vrrp_timeout_seconds:
+    description: Seconds to listen for VRRP advertisements. By default longer than VRRP's own interval of a second.
+    type: float
+    default: 1.2
+  traces:
+    description: Look for what an estate has left on the host, and for strangers. It is in RV(host.traces).
+    type: bool
+    default: false
   report_failure:
     description:
       - Report a host on which nothing can be read (no Python, for example) in RV(failure) where the
@@ -165,6 +180,34 @@ host:
       description: Those of O(vips) that another machine answered for, with its link layer address.
       type: dict
       sample: {198.51.100.10: "02:00:00:00:00:09"}
+    vrrp:
+      description: Who else advertises one of O(vrids).
+      type: list
+      elements: dict
+      sample: [{source: 198.51.100.99, vrid: 51}]
+    traces:
+      description: What was found with O(traces), else null.
+      type: dict
+      contains:
+        estate:
+          description: The estate that the agent of the host is configured for, empty without an agent.
+          type: str
+          sample: shop
+        etcd_estates:
+          description: The estates whose keys the etcd member of the host holds.
+          type: list
+          elements: str
+          sample: [shop]
+        sources:
+          description: Whom the running database replicates from.
+          type: list
+          elements: str
+          sample: [198.51.100.12]
+        overridden:
+          description: Settings of the estate's file of MariaDB that are otherwise in force.
+          type: list
+          elements: dict
+          sample: [{name: sync_binlog, wanted: "1", found: "0"}]
     clock:
       description: Offset of the clock to the controller's and its uncertainty, in seconds.
       type: dict
@@ -181,10 +224,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.hosting.failover.plugins.module_utils import _host
+from ansible_collections.hosting.failover.plugins.module_utils import _etcd, _host, _traces
 from ansible_collections.hosting.failover.plugins.module_utils import _packages as pk
 
-CHANGING_KEYS = ("addresses", "disk_free_bytes", "epoch_seconds", "listeners", "answered")
+CHANGING_KEYS = ("addresses", "disk_free_bytes", "epoch_seconds", "listeners", "answered", "vrrp", "traces")
 DATA_ROOT = "/var/lib"
 
 
@@ -254,6 +297,65 @@ def read_answers(
         return {}
 
 
+def hear_vrrp(own: _host.Address, seconds: float) -> list[_traces.Advert]:
+    """Return the VRRP advertisements that come by within some seconds, those to the group included."""
+    heard = []
+    membership = socket.inet_aton(_traces.VRRP_GROUP) + socket.inet_aton(own.address)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member,
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as wire,
+    ):
+        member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        _traces.let_only_vrrp_through(wire)
+        wire.bind((own.interface, 0x0800))
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and select.select([wire], [], [], left)[0]:
+            advert = _traces.parse_vrrp(wire.recv(2048))
+            if advert is not None:
+                heard.append(advert)
+    return heard
+
+
+def read_vrrp(
+    module: AnsibleModule, own: _host.Address | None, addresses: tuple[_host.Address, ...]
+) -> list[dict[str, Any]]:
+    """Return who else advertises our router ids; nothing without the right to listen."""
+    if own is None or not module.params["vrids"]:
+        return []
+    try:
+        heard = hear_vrrp(own, module.params["vrrp_timeout_seconds"])
+    except OSError as error:
+        module.warn(f"VRRP could not be listened for: {error}")
+        return []
+    mine = [item.address for item in addresses]
+    return [asdict(item) for item in _traces.strangers(heard, module.params["vrids"], mine)]
+
+
+def read_etcd_estates() -> list[str]:
+    """Return the estates in the local etcd; nothing where there is none or it does not answer."""
+    pki = Path(_traces.ETCD_PKI)
+    if not (pki / "etcd.key").exists():
+        return []
+    client = _etcd.Client("127.0.0.1", f"{pki}/ca.crt", f"{pki}/etcd.crt", f"{pki}/etcd.key", 2.0)
+    try:
+        return list(_traces.parse_estates(client.call("POST", "/v3/kv/range", _traces.keys_request())))
+    except (OSError, _etcd.EtcdError):
+        return []
+
+
+def read_traces(module: AnsibleModule) -> dict[str, Any]:
+    """Return what an estate left here, and whom the database follows."""
+    sources = read_output(module, "mariadb", "--batch", "--execute", "SHOW ALL SLAVES STATUS\\G")
+    own = _traces.parse_own(read_text(_traces.DATABASE_CONFIG))
+    effective = _traces.parse_defaults(read_output(module, "my_print_defaults", "--mysqld")) if own else {}
+    return {
+        "estate": _traces.parse_agent_estate(read_text(_traces.AGENT_CONFIG)),
+        "etcd_estates": read_etcd_estates(),
+        "sources": list(_traces.parse_sources(sources)),
+        "overridden": [asdict(item) for item in _traces.find_overridden(own, effective)] if effective else [],
+    }
+
+
 def read_host(module: AnsibleModule) -> dict[str, Any]:
     """Return everything of RV(host) but the clock's offset, which only the controller knows."""
     addresses, macs = _host.parse_addresses(read_output(module, "ip", "-json", "address", "show"))
@@ -280,6 +382,8 @@ def read_host(module: AnsibleModule) -> dict[str, Any]:
         "disk_free_bytes": disk.f_bavail * disk.f_frsize,
         "listeners": read_listeners(module) if module.params["ports"] else [],
         "answered": read_answers(module, own, addresses),
+        "vrrp": read_vrrp(module, own, addresses),
+        "traces": read_traces(module) if module.params["traces"] else None,
         "epoch_seconds": time.time(),
     }
 

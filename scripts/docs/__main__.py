@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from scripts.docs import agent, command_line, faults, formats, index, inventory, playbooks, plugins, roles
+from scripts.docs import agent, command_line, faults, formats, index, inventory, playbooks, plugins, roles, scenarios
 from scripts.docs.markdown import HEAD, REFERENCE, TOP, DocsError
 
 PAGES: tuple[Callable[[], Mapping[Path, str]], ...] = (
@@ -23,6 +23,7 @@ PAGES: tuple[Callable[[], Mapping[Path, str]], ...] = (
     plugins.pages,
     agent.pages,
     faults.pages,
+    scenarios.pages,
     formats.pages,
 )
 

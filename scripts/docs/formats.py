@@ -11,9 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from failoverctl import config, doctor, health, journal, runbooks, runs, transcript
+from failoverctl import config, doctor, health, journal, runbooks, runs, transcript, world
+from failoverctl.commands.resume import resume_document
 from failoverctl.commands.root import cli
 from failoverctl.conduct import Order, request_document, result_document
+from failoverctl.drill import history, phases, result, scenario, verdict
+from failoverctl.errors import ExitCode
 from failoverctl.estate import Estate
 from failoverctl.probe import model
 from failoverctl.probe.checker import ProbeResult
@@ -29,6 +32,7 @@ FILES = {
     "probe/": "what the prober recorded, if it measured",
     "result.json": "what came of it; without it the run goes on or died",
     "report.html": "the same for people, in one file without anything from outside",
+    "closed.json": "`how` and `by` which run a run that was cut short was finished or undone later",
 }
 
 REQUEST = {
@@ -40,10 +44,12 @@ REQUEST = {
     "parameters": "its extra variables",
     "estate": "name of the estate",
     "inventory": "paths of the inventory",
+    "inventory_sha256": "digest of its files, encrypted ones as they are; null when it is no file",
     "check": "whether it only checks",
     "diff": "whether it shows changes",
     "measured": "whether the prober runs",
     "owner": "`user@host`",
+    "resumes": "the run that this one finishes or undoes; else null",
     "phases": "`phase` and `title` of all plays",
     "command": "the command line",
 }
@@ -76,7 +82,109 @@ RESULT = {
     "lock": "who held the lock instead: `owner`, `run_id`, `runbook`, `acquired_at`, `age_seconds`; else null",
     "probe": "what clients saw, see below; null without a measurement",
     "switchover": "what the module [switchover](modules.md#switchover) returned; else null",
+    **{
+        module: f"what the module [{module}](modules.md#{module}) returned, and `host`, where it ran; else null"
+        for module in ("failover", "rejoin", "automation")
+    },
+    "drill": "what was drilled, see [below](#drill); else null",
     "next": "commands worth typing, the best first",
+}
+
+DRILL = {
+    "scenario": "its id",
+    "title": "its title",
+    "description": "its description",
+    "risks": "what it is a drill for",
+    "environment": "`failover_environment` of the estate",
+    "approval": "who approved it for production; null where nobody had to",
+    "number": "which run",
+    "of": "of how many that were asked for",
+    "began": "the estate before",
+    "began.primary": "who was primary",
+    "began.term": "the term",
+    "observed_primary": "who was primary before anything was healed; null for nobody",
+    "ended_term": "the term in the end",
+    "whole_seconds": "how long after the healing the steady state held again; null when it did not",
+    "aborted": "what ended the method early; else null",
+    "problems_seen": "codes of everything that was wrong meanwhile, by `status`",
+    "expectations": "what was expected",
+    "expectations[].name": "of what",
+    "expectations[].expected": "what should have come about",
+    "expectations[].observed": "what did",
+    "expectations[].met": "whether it did; null when that is not known",
+    "reasons": "why it is no pass",
+    "timeline": "the longest pause and its phases",
+    "timeline.phases": "in the order of their time; what is not known is not there",
+    "timeline.phases[].phase": "`inject`, `first_error`, `detect`, `fence`, `promote`, `vip`, `first_write` (or "
+    "`first_page`), `steady`",
+    "timeline.phases[].seconds": "since the fault, or the command that was begun",
+    "timeline.phases[].earliest_seconds": "when it was last seen not to be so; null where that is not sampled",
+    "timeline.phases[].at": "the same on the prober's clock",
+    "timeline.phases[].host": "where; or null",
+    "timeline.phases[].source": "how that is known",
+    "timeline.kind": "what paused: `write` or `http`; null when nothing did",
+    "timeline.rto_from_inject_seconds": "from the fault to the first acknowledgement; null without one",
+    "timeline.rto_from_error_seconds": "from the first bad operation to it; null without one",
+    "timeline.outage_at_least_seconds": "from the first bad operation to the last one",
+    "timeline.outage_at_most_seconds": "from the last good operation to the first acknowledgement",
+    "timeline.http_after_write_seconds": "how long after the first write pages were served again; null when not known",
+    "faults": "what was broken",
+    "faults[].id": "its id in the scenario",
+    "faults[].title": "what it did",
+    "faults[].hosts": "where",
+    "faults[].healed": "whether it was undone",
+    "faults[].deadman_fired": "whether the host undid it by itself, too early",
+    "earlier": "all runs of the scenario on this estate before this one, see [below](#drill-report-json)",
+    "earlier_runs": "the last 20 of them",
+}
+
+SPREAD = ("paused_seconds", "rto_from_inject_seconds", "http_seconds", "whole_seconds")
+
+SUMMARY = {
+    "scenario": "its id",
+    "runs": "how many came to a verdict",
+    "pass": "how many passed",
+    "fail": "how many failed",
+    "unknown": "how many proved nothing",
+    **{
+        f"{key}{rest}": text
+        for key, what in zip(
+            SPREAD,
+            (
+                "how long writes paused",
+                "from the fault to the first acknowledgement",
+                "how long pages were not served",
+                "from the healing to the steady state",
+            ),
+            strict=True,
+        )
+        for rest, text in {
+            "": f"{what}; null when no run measured it",
+            ".median": "the median",
+            ".p95": "95 of 100 are not longer (nearest rank)",
+            ".worst": "the longest",
+            ".n": "how many runs",
+        }.items()
+    },
+    "lost": "acknowledged writes that were lost",
+    "losing_runs": "runs that lost any",
+    "measured_runs": "runs of which that is known",
+    "loss_bound": "three over their number: with 95 % confidence no larger share of runs loses any; null after a loss",
+    "last": "the last run; null when there is none",
+}
+
+DRILL_RUN = {
+    "run_id": "id of the run",
+    "at": "when it began",
+    "verdict": "its verdict",
+    "reason": "why it is no pass; else null",
+    "paused_seconds": "how long writes paused; null when not measured",
+    "rto_from_inject_seconds": "from the fault to the first acknowledgement; null when not measured",
+    "http_seconds": "how long pages were not served; null when not measured",
+    "lost": "acknowledged writes that were lost; null when not known",
+    "acknowledged": "acknowledged writes",
+    "whole_seconds": "from the healing to the steady state; null when it did not hold again",
+    "phases": "seconds since the fault, by phase",
 }
 
 PROBE = {
@@ -189,6 +297,16 @@ STATUS = {
     "problems[].code": "name of the kind of problem",
     "problems[].host": "the host; null for the estate as a whole",
     "problems[].message": "what is wrong",
+    "problems[].fix": "what to do; null when nothing more is known",
+    "remarks": "what is worth knowing and makes nothing worse",
+    "remarks[].code": "name of the kind of remark",
+    "remarks[].host": "the host",
+    "remarks[].message": "what it is",
+    "remarks[].fix": "what to do",
+    "automation": "whether the estate acts by itself",
+    "automation.state": "`active`, `paused`, `held` after many failovers, or `unknown`",
+    "automation.why": "why it is not active; else null",
+    "automation.pause": "`by`, `reason`, `at`, `until`; null without a pause",
     "lock": "the lock of the estate; null when nobody holds it",
     "hosts": "all hosts of the inventory, in its order",
     "hosts[].host": "name of the host",
@@ -251,9 +369,27 @@ RUNS = {
     "runs[].estate": "name of the estate",
     "runs[].started_at": "when it began",
     "runs[].verdict": "verdict, or `running`, or `died`",
+    "runs[].closed": "`resumed` or `rolled back` later; else null",
     "runs[].seconds": "how long it took; null without a result",
     "runs[].paused_seconds": "how long writes were paused; null without a measurement",
     "runs[].path": "its folder",
+}
+
+RESUME = {
+    "schema": "version of this format",
+    "verb": "`resume` or `rollback`",
+    "run_id": "the run that was cut short; null without one",
+    "runbook": "its runbook",
+    "choice": "`nothing` is left to do, `run` something, `wait`, or `by_hand`: a person decides",
+    "why": "the reason",
+    "exit_code": "exit status of the command",
+    "differences": "what is not as the journal has it last",
+    "differences[].host": "where",
+    "differences[].what": "what",
+    "differences[].before": "as the journal has it",
+    "differences[].now": "as it is",
+    "lock_released": "whether the lock of the dead run was given back",
+    "result": "[result.json](#resultjson) of what was run; else null",
 }
 
 DOCTOR = {
@@ -367,12 +503,15 @@ def _run_files() -> Iterator[str]:
         rows = ((name, kind) for name, kind, _ in field_rows(kind))
         yield table(("field", "type"), (row for row in rows if row[0] not in ("`at`", "`t`")))
     yield "## result.json"
-    yield "What `failoverctl runs show --json` prints, and `setup` and `switchover` with `--json`."
+    yield "What `failoverctl runs show --json` prints, and every runbook with `--json`."
     state = replace(example(journal.RunState), request={"estate": "shop"})
     verdict = transcript.Verdict("ok", transcript.EXIT_CODES["ok"], "text")
     document = result_document(state, verdict, {}, ["text"])
-    yield described(_leave(document, "switchover", "lock", "refusals", "problems"), RESULT, "result.json")
+    answers = ("switchover", "failover", "rejoin", "automation")
+    yield described(_leave(document, *answers, "lock", "refusals", "problems"), RESULT, "result.json")
     found = example(ProbeResult).as_dict()
+    yield "### drill"
+    yield described(_leave(_drill(), "earlier", "earlier_runs"), DRILL, "result.json, drill")
     yield "### probe"
     yield described(_leave(found, "writes", "http", "nodes"), PROBE, "result.json, probe")
     yield "### probe.writes and probe.http"
@@ -402,13 +541,28 @@ def _printed() -> Iterator[str]:
     estate, judged = example(Estate), replace(example(health.Health), verdict="healthy")
     document = health.as_dict(estate, judged, "text", ["text"])
     document["hosts"][0]["status"] = {}
+    document["automation"] = _leave(document["automation"], "pause")
+    document["problems"] = document["remarks"] = [{**document["problems"][0], "fix": "text"}]
     yield described(_leave(document, "lock"), STATUS, "status --json")
     yield "## check --json"
     yield described(_check(), CHECK, "check --json")
     yield "## --plan --json"
     yield described(_plan(), PLAN, "--plan --json")
+    yield "## resume --json, rollback --json"
+    found = [example(world.Difference).as_dict()]
+    resumed = resume_document("resume", "text", "text", "run", "text", ExitCode.OK, found, True, {})
+    yield described(resumed, RESUME, "resume --json")
     yield "## runs list --json"
     yield described(_runs(), RUNS, "runs list --json")
+    yield "## drill report --json"
+    yield (
+        "`schema`, `estate`, `summaries` and `runs`; each run with its `scenario`. `drill run --json` prints `schema`, "
+        "`exit_code`, `runs` (result.json of each) and `summaries`; `drill list --json` and `drill show --json` have "
+        "`summary`."
+    )
+    yield described(_leave(example(history.Summary).as_dict(), "last"), SUMMARY, "drill report --json, summaries[]")
+    yield "Each run:"
+    yield described({**example(history.DrillRun).as_dict(), "phases": {}}, DRILL_RUN, "drill report --json, runs[]")
     yield "## doctor --json"
     yield described(doctor.as_dict([example(doctor.Finding)]), DOCTOR, "doctor --json")
     yield "## Others"
@@ -425,6 +579,22 @@ def _leave(document: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {**document, **{key: ([] if isinstance(document[key], list) else {}) for key in keys}}
 
 
+def _drill() -> dict[str, Any]:
+    found = scenario.Scenario("text", "text", "text", (scenario.WaitStep(1.0),), Path("text.yml"), risks=("text",))
+    moment = phases.Moment("promote", 1.5, "text", "text", 1.0)
+    return result.document(
+        found,
+        environment="lab",
+        number=(1, 1),
+        told=result.Told(),
+        problems=["text"],
+        judgement=verdict.Judgement("pass", ("text",), (verdict.Expectation("text", "text", "text", True),)),
+        timeline=phases.Timeline((moment,), "write"),
+        faults=[result.Broken("text", "text", ("text",), True, False)],
+        earlier=[example(history.DrillRun)],
+    )
+
+
 def _plan() -> dict[str, Any]:
     past = example(runs.History)
     return runbooks.plan(runbooks.CATALOGUE["switchover"], {"switchover_to": "www2"}, past).as_dict()
@@ -435,13 +605,14 @@ def _request() -> dict[str, Any]:
         settings = config.load(config.Flags(inventory=("www1,",)), cwd=Path(folder), environ={})
         order = Order(runbook=runbooks.CATALOGUE["switchover"], settings=settings, estate=example(Estate))
         run = runs.create(Path(folder), "switchover", request_document(order, measured=True))
-        return dict(run.request())
+        return {**run.request(), "inventory_sha256": "text", "resumes": "text"}
 
 
 def _runs() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         run = runs.create(Path(folder) / "runs", "switchover", {"estate": "shop"})
         runs.write_json(run.path / "result.json", {"seconds": 1.5, "probe": {"writes": {"paused_seconds": 0.1}}})
+        run.close("resumed", None)
         return _print(["runs", "list", "--json"], Path(folder))
 
 

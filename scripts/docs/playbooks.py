@@ -82,6 +82,8 @@ def _role_links(part: object) -> Iterator[str]:
         for key, value in part.items():
             if str(key).endswith((".import_role", ".include_role")):
                 yield _link(value["name"], value.get("tasks_from", "main"))
+            elif str(key).endswith(".include_tasks") and str(value).startswith("tasks/"):
+                yield from _role_links(yaml.safe_load((TOP / "playbooks" / value).read_text(encoding="utf-8")))
             else:
                 yield from _role_links(value)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from failoverctl.estate import Estate
     from failoverctl.health import Health
     from failoverctl.journal import RunState
+    from failoverctl.runs import RunFolder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,12 +102,44 @@ def ask(question: str, yes: bool) -> None:
         click.confirm(question, abort=True, err=True)
 
 
-def mention_unfinished(settings: Settings, estate: Estate) -> None:
-    """Say that the last run of this estate was cut short, where, and what that means."""
+def require_name(given: str, what: str, flag: str) -> None:
+    """Refuse a destructive act without a person that does not say what it destroys.
+
+    :raises FailoverctlError: when nothing was given.
+    """
+    if not given:
+        raise FailoverctlError(
+            f"{what} asks for the name of the estate, which --yes does not give.",
+            fix=f"add {flag} NAME.",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def ask_name(question: str, name: str, given: str) -> None:
+    """Ask for the name of the estate, or judge the one that was given; any other name ends the command.
+
+    :raises FailoverctlError: when another name was given.
+    """
+    typed = given or click.prompt(f"{question}. Type the name of the estate to go on", err=True, default="")
+    if str(typed).strip() != name:
+        raise FailoverctlError(
+            f"this estate is called {name!r}, not {str(typed).strip()!r}; nothing was done.",
+            fix="look at failover_estate in the inventory.",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def unfinished_run(settings: Settings, estate: Estate) -> RunFolder | None:
+    """Return the last run of this estate if it was cut short and nobody has seen to it since."""
     from failoverctl import runs
     from failoverctl.paths import runs_directory
 
-    run = runs.unfinished(runs_directory(settings.state_directory.value), estate.name)
+    return runs.unfinished(runs_directory(settings.state_directory.value), estate.name)
+
+
+def mention_unfinished(settings: Settings, estate: Estate) -> None:
+    """Say that the last run of this estate was cut short, where, and what that means."""
+    run = unfinished_run(settings, estate)
     if run is None:
         return
     phases = run.state().phases
@@ -118,8 +151,16 @@ def mention_unfinished(settings: Settings, estate: Estate) -> None:
         )
     else:
         tell(f"Note: the last run, {run.run_id}, was interrupted{where}.")
-    again = "setup goes on from what it finds." if run.runbook == "setup" else "What counts is the state of the hosts."
-    tell(f"{again} How it went: failoverctl runs show {run.run_id}")
+    if run.runbook == "drill":
+        tell(
+            "What it broke is put right by the hosts themselves when its time is over; failoverctl drill mend does it "
+            f"now. How it went: failoverctl runs show {run.run_id}"
+        )
+        return
+    tell(
+        "failoverctl resume looks at the hosts and goes on; failoverctl rollback undoes what can be undone. "
+        f"How it went: failoverctl runs show {run.run_id}"
+    )
 
 
 def carry_out(app: App, order: Order, **measurement: Any) -> Outcome:
@@ -135,6 +176,7 @@ def carry_out(app: App, order: Order, **measurement: Any) -> Outcome:
 def next_commands(app: App, runbook: str, verdict: str, state: RunState) -> list[str]:
     """Return the commands worth typing after a run, the most useful first."""
     checked = bool(state.request.get("check"))
+    command = runbook.replace("_", "-")
     words = {
         "refused": ["status"],
         "locked": ["lock status"],
@@ -146,15 +188,26 @@ def next_commands(app: App, runbook: str, verdict: str, state: RunState) -> list
         if runbook == "check":
             words = ["setup", "status"]
         elif checked:
-            words = [runbook]
+            words = [_again(command, state)]
         elif runbook == "switchover" and state.switchover and state.switchover.get("from"):
             words = ["status", f"switchover --to {state.switchover['from']}"]
         elif runbook == "setup":
             words = ["status", "switchover --plan"]
+        elif runbook == "pause":
+            words = ["resume-automation", "status"]
+    if words is None and verdict == "interrupted" and runbook != "check":
+        words = ["resume", "rollback", f"runs show {state.run_id}"]
     if words is None:
         again = runbook if runbook in ("setup", "check") else "status"
         words = [again, f"runs show {state.run_id}"]
     return [app.command(text) for text in words]
+
+
+def _again(command: str, state: RunState) -> str:
+    """Return the command of a run that only checked, with what it needs to be run for real."""
+    parameters = state.request.get("parameters")
+    host = parameters.get("rejoin_host") if isinstance(parameters, dict) else None
+    return f"{command} {host}" if host else command
 
 
 def last_words(outcome: Outcome, as_json: bool) -> None:
@@ -189,16 +242,17 @@ def explain(result: Mapping[str, Any], directory: Path) -> None:
     verdict = result["verdict"]
     code = ExitCode(result["exit_code"])
     runbook = result["runbook"]
+    command = runbook.replace("_", "-")
     if verdict == "refused":
         refusals = result["refusals"]
         lines = [refusal_line(item) for item in refusals]
         head = lines[0] if len(lines) == 1 else f"{len(lines)} reasons.\n" + "\n".join(lines)
         fixes = [str(item["fix"]) for item in refusals if item.get("fix")]
         error = FailoverctlError(
-            f"{runbook} refused: {head}",
-            why="nothing was changed: a planned runbook must not lose a write or leave no primary.",
+            f"{command} refused: {head}",
+            why=_why_refused(result),
             fix="\n".join(dict.fromkeys(fixes)),
-            docs="docs/howto/switchover.md#gates" if runbook == "switchover" else "docs/howto/setup.md",
+            docs=GATES.get(runbook, "docs/howto/setup.md"),
             exit_code=code,
         )
     elif verdict == "locked":
@@ -210,13 +264,36 @@ def explain(result: Mapping[str, Any], directory: Path) -> None:
         error = ConfigurationError([problem_of(item) for item in result["problems"]], Path.cwd())
     elif verdict in ("failed", "unreachable", "invalid") and result["reason"]:
         error = FailoverctlError(
-            f"{runbook} {'failed' if verdict == 'failed' else verdict}: {result['reason']}",
+            f"{command} {'failed' if verdict == 'failed' else verdict}: {result['reason']}",
             docs="docs/howto/trouble.md",
             exit_code=code,
         )
     else:
         return
     talk(error.render())
+
+
+#: The page on which the gates of a runbook are.
+GATES = {
+    "switchover": "docs/howto/switchover.md#gates",
+    "failover": "docs/howto/failover.md#gates",
+    "rejoin": "docs/howto/failover.md#rejoin",
+    "drill": "docs/howto/drills.md",
+}
+
+
+def _why_refused(result: Mapping[str, Any]) -> str:
+    """Return why a gate is there; for a failover, what may be lost."""
+    from failoverctl.report.text import loss_sentence
+
+    if result["runbook"] == "drill":
+        return "nothing was broken: a drill proves something only where all is well and it is wanted."
+    answer = result.get("failover") or {}
+    if answer.get("possible_loss"):
+        return f"nothing was changed. {loss_sentence(answer['possible_loss'])}"
+    if result["runbook"] in ("switchover", "setup"):
+        return "nothing was changed: a planned runbook must not lose a write or leave no primary."
+    return "nothing was changed: no acknowledged write may be lost, and never may two hosts take writes."
 
 
 def _locked(lock: Mapping[str, Any], directory: Path, code: ExitCode) -> FailoverctlError:
@@ -233,7 +310,9 @@ def _locked(lock: Mapping[str, Any], directory: Path, code: ExitCode) -> Failove
         fix = "wait for that run: it is at work on this machine."
     elif verdict:
         why = f"that run was started on this machine and has ended ({verdict}) without giving its lock back."
-        fix = f"failoverctl status, to see where it left the estate; then {release}"
+        fix = f"failoverctl resume {folder.name}: it looks where that run left the estate, and gives its lock back."
+        if RunFolder(folder).runbook == "drill":
+            fix = f"failoverctl drill mend {folder.name}: it puts right what that drill broke, and gives its lock back."
     what = f"the estate is locked by {lock_line(lock, datetime.now(UTC))}."
     return FailoverctlError(what, why=why, fix=fix, docs="docs/howto/trouble.md#a-run-was-interrupted", exit_code=code)
 

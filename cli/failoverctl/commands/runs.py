@@ -40,7 +40,7 @@ def list_(ctx: click.Context, limit: int, as_json: bool) -> None:
     if as_json:
         from failoverctl.render.json import document
 
-        keys = ("run_id", "runbook", "estate", "started_at", "verdict", "seconds", "paused_seconds", "path")
+        keys = ("run_id", "runbook", "estate", "started_at", "verdict", "closed", "seconds", "paused_seconds", "path")
         listed = [{key: row[key] for key in keys} for row in rows]
         out(document({"schema": 1, "runs": listed}))
     elif rows:
@@ -87,7 +87,7 @@ def show(ctx: click.Context, run: str | None, last: bool, as_json: bool) -> None
             out(line)
     elif folder.verdict() == "died":
         talk("The process of this run was killed. What it had begun on a host may have gone on.")
-        talk(f"Next: {app.command('status')}")
+        talk(f"Next: {app.command('resume ' + folder.run_id)}")
     talk(f"Run:  {folder.path}")
     if folder.report_path.exists():
         talk(f"Report: {folder.report_path}")
@@ -156,6 +156,7 @@ def _row(run: RunFolder) -> dict[str, Any]:
         "started_at": run.started_at.isoformat(),
         "started": when(run.started_at, datetime.now(UTC)),
         "verdict": run.verdict(),
+        "closed": run.closed().get("how"),
         "seconds": result.get("seconds"),
         "paused_seconds": paused_seconds(writes) if isinstance(writes, dict) else None,
         "path": str(run.path),

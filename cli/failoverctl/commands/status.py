@@ -48,12 +48,16 @@ def show_once(app: App, *, as_json: bool, compact: bool = False) -> ExitCode:
     """Ask every data host, print the answer, and return the exit status it stands for."""
     from failoverctl import estate as estates
     from failoverctl import health as healths
-    from failoverctl.commands.conducting import look, mention_unfinished
+    from failoverctl.commands.conducting import look, mention_unfinished, unfinished_run
 
     settings = app.settings()
     estate = estates.load(settings, cached=True)
     health = look(settings, estate)
-    following = [app.command(text) for text in healths.suggestions(estate, health)]
+    words = healths.suggestions(estate, health)
+    unfinished = unfinished_run(settings, estate)
+    if unfinished and health.verdict != "unreachable":
+        words = ["drill mend" if unfinished.runbook == "drill" else "resume", *words]
+    following = [app.command(text) for text in words]
     at = datetime.now(UTC)
     if as_json:
         import json

@@ -129,6 +129,7 @@ class Edges:
     ask: Callable[[], Sequence[HostReport]]
     lock: Callable[[str, float], LockAnswer]
     unlock: Callable[[str], bool]
+    acknowledge: Callable[[str], bool]
     probe: Callable[[Target, Path], Prober]
     load: Callable[[Path], History]
     sampler: Callable[[Targets, Path], Recorder]
@@ -163,6 +164,7 @@ def real_edges(settings: Settings, estate: Estate) -> Edges:
             settings, estate, run_id, owner(), history.RUNBOOK, seconds
         ),
         unlock=lambda run_id: estate_query.release_lock(settings, estate, run_id),
+        acknowledge=lambda run_id: estate_query.acknowledge(settings, estate, run_id),
         probe=Probe,
         load=load,
         sampler=lambda targets, path: Sampler(cast(RealTargets, targets), estate, path),

@@ -86,6 +86,9 @@ DEADMAN_SLACK_SECONDS = 30.0
 
 _TICK_SECONDS = 0.1
 
+#: What clients are told of is known only when it comes to its time-out, and is told twice a second.
+_SHORTEST_LOOK_SECONDS = 3.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
@@ -185,6 +188,7 @@ class _Drill:
         self._undoing = False
         self._method_began: float | None = None
         self._served_at = edges.clock()
+        self._touched = edges.clock()
         self._probe: Prober | None = None
         self._sampler: Recorder | None = None
         self._writers: InsideWriters | None = None
@@ -368,14 +372,36 @@ class _Drill:
             self._look_before_healing()
 
     def _observe(self) -> bool:
-        """Wait until clients are served and nothing is left to end by itself; return whether that came about."""
-        expected = self._scenario.expect.writes != "stopped"
+        """Wait until what is expected has come about, clients are served and nothing is left to end by itself.
+
+        What changes nothing at once may do so later, when a lease runs out: it is watched for a
+        while, unless the move that is expected has come. Returns whether all of it came about.
+        """
+        began = self._edges.clock()
+        expect = self._scenario.expect
+        waits = bool(self._made) and expect.primary != "moves"
+        linger = max(_SHORTEST_LOOK_SECONDS, self._scenario.linger_seconds if waits else 0.0)
 
         def done() -> bool:
+            now = self._edges.clock()
             pending = any(made.due is not None and not made.healed for made in self._made)
-            return not pending and expected and self._is_served()
+            watched = now - began >= _SHORTEST_LOOK_SECONDS and now - self._touched >= linger
+            if pending or expect.writes == "stopped" or not watched:
+                return False
+            return (expect.writes == "any" or self._is_served()) and self._has_come()
 
-        return self._until(done, self._scenario.observe_seconds) or not expected
+        return self._until(done, self._scenario.observe_seconds) or expect.writes == "stopped"
+
+    def _has_come(self) -> bool:
+        """Whether everything that the scenario expects before the healing has been seen."""
+        world, expect = self._world(), self._scenario.expect
+        moved = [host for host in world.primaries if host != world.began_primary]
+        if expect.primary == "moves" and len(moved) != 1:
+            return False
+        grown = (world.term or 0) - (world.began_term or 0)
+        if expect.terms is not None and grown < expect.terms[0]:
+            return False
+        return set(expect.problems) <= self._watcher.codes and not unmet(expect.holds, world)
 
     def _look_before_healing(self) -> None:
         """What the scenario demands of the estate while it is broken, seen once and late."""
@@ -392,6 +418,7 @@ class _Drill:
         try:
             with self._phase(HEAL) as phase:
                 phase.failed = not self._heal_all()
+                self._acknowledge()
             healed = self._edges.clock()
             with self._phase(WHOLE) as phase:
                 phase.failed = not self._settle(healed)
@@ -401,6 +428,12 @@ class _Drill:
             self._roll_back()
             with self._phase(AGAIN) as phase:
                 phase.failed = not self._look_again()
+
+    def _acknowledge(self) -> None:
+        """What the drill made the estate do must not keep it from failing over in earnest (anti-flap)."""
+        grown = (self._world().term or 0) > (self._told.began_term or 0)
+        if self._made and grown and not self._edges.acknowledge(self._folder.run_id):
+            self._write(Note(text="the failovers of this drill could not be acknowledged: they count against the next"))
 
     def _settle(self, healed: float) -> bool:
         """Wait until the steady state holds by a look that began after the healing."""
@@ -495,6 +528,7 @@ class _Drill:
             self._act("fault", step.ident, title, "failed", now, now, hosts, str(error))
             raise _StopError("impossible", f"{title}: {error}") from error
         hosts = hosts or tuple(options.get("from") or ())
+        self._touched = injected.done
         due = None if step.seconds is None else injected.began + step.seconds
         self._made.append(_Made(step.ident, title, hosts, injected, due))
         self._act("fault", step.ident, title, "begun", injected.began, injected.done, hosts)
@@ -574,6 +608,7 @@ class _Drill:
             made.due = None
             return False
         made.healed = True
+        self._touched = self._edges.clock()
         if made.fired:
             self._told.doubts.append(f"{made.title}: undone by its dead-man, before it should")
         self._act("heal", made.ident, made.title, "healed", began, self._edges.clock(), made.hosts)
@@ -642,7 +677,10 @@ class _Drill:
 
     def _progress_steady(self) -> float:
         progress = self._probe.progress if self._probe is not None else None
-        return progress.steady_seconds if progress is not None else 0.0
+        if progress is None or self._zero is None:
+            return 0.0
+        old = self._edges.clock() - self._zero - progress.t > 2.0
+        return 0.0 if old else progress.steady_seconds
 
     def _is_served(self) -> bool:
         """Whether 20 operations of each client in a row were good, and one host is primary and holds the address."""

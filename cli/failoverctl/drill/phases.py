@@ -183,8 +183,7 @@ def _inject(begun: Sequence[tuple[float, Act]], outage: Outage | None) -> Moment
         return None
     before = [item for item in begun if outage is None or item[0] <= outage.start + 0.25]
     at, act = (before[-1] if outage is not None else before[0]) if before else begun[0]
-    where = ", ".join(act.hosts)
-    return Moment("inject", at, act.title + (f" on {where}" if where else ""), host=where, earliest=None)
+    return Moment("inject", at, act.title, host=", ".join(act.hosts))
 
 
 def _roles(samples: Iterable[Sample], since: float, marks: Sequence[Mark], *, wanted: bool) -> list[Moment | None]:

@@ -157,6 +157,7 @@ class Scenario:
     abort_when: tuple[Condition, ...] = (Condition("writes_paused_seconds", 180.0),)
     rollbacks: tuple[Step, ...] = ()
     observe_seconds: float = 60.0
+    linger_seconds: float = 10.0
     settle_seconds: float = 120.0
     cooldown_seconds: float = 5.0
     repeat: int = 1
@@ -304,6 +305,7 @@ KEYS: Mapping[str, str] = {
     "abort_when": "conditions that end the method at once",
     "rollbacks": "steps that are always played, after everything was healed",
     "observe_seconds": "how long clients may take to be served well after the method",
+    "linger_seconds": "how long it is watched at least after the last fault, before it is healed",
     "settle_seconds": "how long the estate may take to be whole after healing",
     "cooldown_seconds": "pause before the next run",
     "repeat": "how often it is run",
@@ -353,6 +355,7 @@ class _Reader:
             abort_when=self._conditions(part.get("abort_when"), "abort_when") or default.abort_when,
             rollbacks=self._steps(part.get("rollbacks")),
             observe_seconds=self._number(part, "observe_seconds", default.observe_seconds, 1, 3600),
+            linger_seconds=self._number(part, "linger_seconds", default.linger_seconds, 0, 3600),
             settle_seconds=self._number(part, "settle_seconds", default.settle_seconds, 1, 3600),
             cooldown_seconds=self._number(part, "cooldown_seconds", default.cooldown_seconds, 0, 3600),
             repeat=self._whole(part, "repeat", default.repeat, 1, 1000),
@@ -482,11 +485,11 @@ class _Reader:
         return tuple(step for step in found if step is not None)
 
     def _step(self, node: yaml.Node) -> Step | None:
-        verbs = {key for key, _, _ in sources.items(node)} & _VERBS
+        verbs = {key for key, _, _ in sources.items(node)} & VERBS
         if not isinstance(node, yaml.MappingNode) or len(verbs) != 1:
-            listed = ", ".join(sorted(_VERBS))
+            listed = ", ".join(sorted(VERBS))
             given = [key for key, _, _ in sources.items(node)]
-            hint = nearest(given[0], _VERBS) if given and not verbs else ""
+            hint = nearest(given[0], VERBS) if given and not verbs else ""
             self._say(node, "unknown_step", f"a step has exactly one of {listed}", hint)
             return None
         verb = verbs.pop()
@@ -699,7 +702,8 @@ _STEP_KEYS: Mapping[str, frozenset[str]] = {
     "heal": frozenset({"heal"}),
     "repeat": frozenset({"repeat", "do"}),
 }
-_VERBS = frozenset({"fault", *_STEP_KEYS})
+#: What a step may be.
+VERBS = frozenset({"fault", *_STEP_KEYS})
 
 
 def _plain(node: yaml.Node) -> Any:

@@ -104,7 +104,7 @@ class Condition:
             return self.word
         if isinstance(self.value, Mapping):
             return f"{self.word} " + ", ".join(f"{key} {value}" for key, value in self.value.items())
-        return f"{self.word} {self.value}"
+        return f"{self.word} {self.value:g}" if isinstance(self.value, float) else f"{self.word} {self.value}"
 
 
 @dataclass(frozen=True)

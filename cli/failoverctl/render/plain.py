@@ -54,9 +54,7 @@ def lines(record: Record, state: RunState, verbosity: int = 0) -> list[str]:
 
 def act_line(record: Act) -> str:
     """Return what a drill did, as a line."""
-    where = f" on {', '.join(record.hosts)}" if record.hosts else ""
-    detail = f": {record.detail}" if record.detail else ""
-    return f"{record.title}{where}: {record.event}{detail}"
+    return f"{record.title}: {record.event}" + (f": {record.detail}" if record.detail else "")
 
 
 def task_lines(record: Record, verbosity: int) -> list[str]:

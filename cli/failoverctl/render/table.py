@@ -61,6 +61,8 @@ def estate(
     title.append(f" · term {health.term if health.term is not None else '?'}")
     title.append(f" · {at:%H:%M:%SZ} · ")
     title.append(health.verdict, style=_STYLES.get(health.verdict, "red"))
+    if health.automation.state in ("paused", "held"):
+        title.append(" · automation ").append(health.automation.state, style="yellow")
     rows = [_host_row(described, health, host) for host in described.hosts]
     head = ["HOST", "ROLE", "VIP", "DB", "LAG", "SYNC", "TERM"]
     if any(host.site for host in described.hosts):
@@ -73,6 +75,8 @@ def estate(
     for trouble in health.troubles:
         line = Text(" ! ", style="yellow").append(trouble.message, style="")
         parts.append(to_text(line, colour=colour, width=width))
+    for remark in health.remarks:
+        parts.append(to_text(Text(" i ", style="cyan").append(remark.message, style=""), colour=colour, width=width))
     if health.lock:
         parts.append(f" Locked: {lock_line(health.lock, at)}")
     parts += [f" Next: {command}" for command in following]
@@ -154,14 +158,12 @@ def runs(rows: Sequence[Mapping[str, Any]], *, colour: bool, width: int) -> str:
 
     The estate is named when there is more than one.
     """
-    from rich.text import Text
-
     head = ["RUN", "STARTED", "VERDICT", "TOOK", "PAUSED"]
     body: list[list[str | Text]] = [
         [
             str(row["run_id"]),
             str(row["started"]),
-            Text(str(row["verdict"]), style=_STYLES.get(str(row["verdict"]), "red")),
+            _verdict(row),
             duration(row["seconds"]) if isinstance(row["seconds"], int | float) else NOTHING,
             short(row["paused_seconds"]) if row["paused_seconds"] is not None else NOTHING,
         ]
@@ -172,6 +174,14 @@ def runs(rows: Sequence[Mapping[str, Any]], *, colour: bool, width: int) -> str:
         for line, row in zip(body, rows, strict=True):
             line.insert(1, str(row["estate"] or NOTHING))
     return columns(head, body, colour=colour, width=width)
+
+
+def _verdict(row: Mapping[str, Any]) -> Text:
+    from rich.text import Text
+
+    word = str(row["verdict"])
+    text = Text(word, style=_STYLES.get(word, "red"))
+    return text.append(f", {row['closed']}", style="green") if row.get("closed") else text
 
 
 def plan(found: Plan, *, colour: bool, width: int) -> str:

@@ -162,7 +162,9 @@ def shape(run: Run) -> Page:
     estate = str(result.get("estate") or state.request.get("estate") or "")
     probe = _mapping(result.get("probe"))
     writes, http = _mapping(probe.get("writes")) or None, _mapping(probe.get("http")) or None
-    switchover = _mapping(result.get("switchover") or state.switchover) or None
+    answers = [result.get(name) or state.answers.get(name) for name in ("failover", "rejoin")]
+    # A failover and a rejoin are told by steps as a switchover is.
+    switchover = _mapping(result.get("switchover") or state.switchover or answers[0] or answers[1]) or None
     refusals = tuple(_mappings(result.get("refusals") or state.refusals or (switchover or {}).get("refusals")))
     problems = tuple(_mappings(result.get("problems") or state.problems))
     lock = _mapping(result.get("lock") or state.lock) or None

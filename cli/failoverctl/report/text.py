@@ -81,12 +81,65 @@ def http_sentence(http: Mapping[str, Any]) -> str:
     return f"http outage {outage}, {int(http.get('failed') or 0)} of {int(http.get('attempted') or 0)} requests failed"
 
 
+def loss_sentence(loss: object) -> str:
+    """Return what a failover may lose: the agents' ``possible_loss``, or that no acknowledged write is lost."""
+    if not isinstance(loss, Mapping):
+        return "No acknowledged write is lost: every one is on a host that answers."
+    parts = [f"What may be lost: {str(loss.get('why') or 'not known').rstrip('.')}."]
+    if loss.get("silent"):
+        parts.append(f"Silent: {', '.join(map(str, loss['silent']))}.")
+    if loss.get("mode"):
+        parts.append(f"The sync set was {loss['mode']}.")
+    if loss.get("last_known"):
+        parts.append(f"The last position known is {loss['last_known']}.")
+    return " ".join(parts)
+
+
+def divergent_sentence(divergent: object, host: str) -> str:
+    """Return what only one host has, and where it is saved; that there is nothing without any."""
+    if not isinstance(divergent, Mapping):
+        return f"{host} has no transaction that the primary does not have."
+    number = divergent.get("transactions")
+    told = count(number, "transaction") if isinstance(number, int) else "transactions"
+    files = [str(divergent[key]) for key in ("sql", "raw") if divergent.get(key)]
+    where = f", saved on {host} in {' and '.join(files)}" if files else ""
+    return f"{told} that only {host} had{where}"
+
+
+def answer_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return what a failover, a rejoin or a change of automation came to, from result.json."""
+    lines = []
+    failover, rejoin, automation = (result.get(key) for key in ("failover", "rejoin", "automation"))
+    checked = "would be" if result.get("check") else "is"
+    if isinstance(failover, Mapping) and failover.get("result") in ("promoted", "possible"):
+        term = "" if result.get("check") else f" in term {failover.get('term_after')}"
+        lines.append(f"{failover.get('to')} {checked} primary{term}, in place of {failover.get('from')}")
+        lines.append(loss_sentence(failover.get("possible_loss")))
+    if isinstance(rejoin, Mapping) and rejoin.get("result") not in (None, "refused", "failed"):
+        words = _REJOINED.get(str(rejoin["result"]), str(rejoin["result"]))
+        lines.append(f"{words}{' by ' + str(rejoin['method']) if rejoin.get('method') else ''}")
+    if isinstance(rejoin, Mapping) and rejoin.get("divergent"):
+        lines.append(divergent_sentence(rejoin["divergent"], str(rejoin.get("host") or "the host")))
+    if isinstance(automation, Mapping) and isinstance(automation.get("pause"), Mapping) and not result.get("check"):
+        lines.append(f"automation is paused until {automation['pause'].get('until')}")
+    return lines
+
+
+_REJOINED = {
+    "already": "it follows the primary already",
+    "attached": "rejoined, nothing had to be undone",
+    "flashed_back": "rejoined, what only it had was undone",
+    "recloned": "rejoined with a new copy of the primary's data",
+    "possible": "it can rejoin",
+}
+
+
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
     """Return the few lines that a terminal shows at the end of a run.
 
     ``result`` is what result.json holds. A run that was not measured has its verdict only.
     """
-    lines = []
+    lines = answer_lines(result)
     probe = result.get("probe")
     if isinstance(probe, Mapping):
         if isinstance(probe.get("writes"), Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from failoverctl import doctor, estate_query
@@ -76,7 +77,8 @@ def test_an_estate_is_named_after_its_folder(operator: Operator, folder: str, na
 
 
 @pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> list[Clock]:
+def clocks(monkeypatch: pytest.MonkeyPatch, agents: dict[str, Any]) -> list[Clock]:
+    assert agents
     found = [Clock("www1", 0.01, 0.005), Clock("www2", -0.02, 0.005)]
     monkeypatch.setattr(estate_query, "clocks", lambda *_: tuple(found))
     return found
@@ -99,6 +101,30 @@ def test_a_host_that_does_not_answer_and_a_clock_that_is_off(operator: Operator,
     assert answer.code == ExitCode.UNREACHABLE
     assert "warn  host www1        answers; its clock is +2.000 s from ours" in answer.out
     assert "fail  host www2        timed out" in answer.out
+
+
+def test_a_clock_of_this_machine_that_is_wrong(operator: Operator, clocks: list[Clock]) -> None:
+    clocks[:] = [Clock("www1", 62.0, 0.1), Clock("www2", 61.9, 0.1)]
+    answer = operator.types("doctor")
+    assert answer.code == ExitCode.FAILED
+    assert "fail  clock            this machine is 62.0 s behind all 2 hosts, which agree" in answer.out
+    clocks[:] = [Clock("www1", 62.0, 0.1), Clock("www2", -61.9, 0.1)]
+    assert "this machine is" not in operator.types("doctor").out
+
+
+def test_what_the_agents_tell(operator: Operator, clocks: list[Clock], agents: dict[str, Any]) -> None:
+    assert clocks
+    assert "ok    agents           2 answer, of version 0.1.0" in operator.types("doctor").out
+    agents["www1"]["divergent"] = [{"sql": "/d/a.sql", "transactions": 2, "at": "2026-11-23T05:00:00Z"}]
+    agents["www2"]["automation"] = {"state": "held", "why": "3 failovers within an hour"}
+    agents["www2"]["version"] = "9.9.9"
+    answer = operator.types("doctor")
+    assert answer.code == 0
+    assert "warn  anti_flap        automation is held back: 3 failovers within an hour" in answer.out
+    assert "warn  divergent_saved  www1 has saved 2 transactions that only it had, in /d/a.sql" in answer.out
+    assert "warn  agent_versions   the agents are of different versions: www1 0.1.0, www2 9.9.9" in answer.out
+    agents["www1"]["version"] = "9.9.9"
+    assert "warn  agents           they are of version 9.9.9, failoverctl is " in operator.types("doctor").out
 
 
 def test_a_configuration_that_cannot_be_read(operator: Operator) -> None:

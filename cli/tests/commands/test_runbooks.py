@@ -32,6 +32,7 @@ def test_check_that_finds_nothing(operator: Operator, playbooks: Playbooks) -> N
     assert request.inventory == (str(operator.folder / "inventory/hosts.yml"),)
     assert request.directory == operator.folder
     assert request.variables["failover_run_id"] == only_run(operator).run_id
+    assert request.journal == only_run(operator).journal_path
     assert answer.err.splitlines()[-2:] == [f"Run:  {only_run(operator).path}", "Next: failoverctl setup"]
 
 
@@ -245,7 +246,7 @@ def test_a_locked_estate(operator: Operator, playbooks: Playbooks, agents: dict[
 
 @pytest.mark.parametrize(
     ("verdict", "advice"),
-    [("", "it is at work on this machine"), ("interrupted", "has ended (interrupted) without giving its lock back")],
+    [("", "it is at work on this machine"), ("interrupted", "failoverctl resume 20261123T040000Z-setup-aaaa")],
 )
 def test_a_lock_of_a_run_of_this_machine_is_known(
     operator: Operator, playbooks: Playbooks, agents: dict[str, Any], verdict: str, advice: str
@@ -303,7 +304,7 @@ def test_interrupting_once_gives_the_lock_back_and_says_what_to_do(
     assert answer.code == ExitCode.INTERRUPTED
     assert "interrupted: the current task is let finish" in answer.err
     assert "the estate lock of this run was given back" in answer.err
-    assert answer.err.splitlines()[-1] == "Next: failoverctl setup"
+    assert answer.err.splitlines()[-1] == "Next: failoverctl resume"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     playbooks.during = lambda: None
     again = operator.types("setup", "-y")
@@ -326,7 +327,7 @@ def test_interrupting_twice_kills_and_keeps_the_lock(
     assert answer.code == ExitCode.INTERRUPTED
     assert "interrupted again: killing ansible-playbook" in answer.err
     assert "given back" not in answer.err
-    assert answer.err.splitlines()[-1] == "Next: failoverctl status"
+    assert answer.err.splitlines()[-1] == "Next: failoverctl resume"
 
 
 def test_a_run_that_died_is_listed_and_mentioned(

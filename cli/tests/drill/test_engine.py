@@ -211,6 +211,10 @@ class Stage:
             stage.log.append("unlock")
             return True
 
+        def acknowledge(_: str) -> bool:
+            stage.log.append("acknowledge")
+            return True
+
         def lock(_: str, seconds: float) -> LockAnswer:
             stage.log.append("lock")
             assert seconds > 100
@@ -222,6 +226,7 @@ class Stage:
             ask=lambda: stage.reports,
             lock=lock,
             unlock=unlock,
+            acknowledge=acknowledge,
             probe=Probe,
             load=lambda _: stage.recording(),
             sampler=lambda _targets, _path: Recording("sampler"),
@@ -345,6 +350,7 @@ def test_a_whole_drill(stage: Stage) -> None:
         "sampler start",
         "inject power_off www1",
         "revert power_off",
+        "acknowledge",
         "probe stop",
         "sampler stop",
         "targets closed",
@@ -511,8 +517,9 @@ def test_a_bug_undoes_everything_too(stage: Stage) -> None:
     scenario = replace(SCENARIO, method=(*SCENARIO.method, WaitStep(50.0)), rollbacks=(CommandStep(("switchover",)),))
     with pytest.raises(ZeroDivisionError):
         run(stage, scenario)
-    assert stage.log[-6:] == [
+    assert stage.log[-7:] == [
         "revert power_off",
+        "acknowledge",
         "probe stop",
         "command switchover",
         "sampler stop",

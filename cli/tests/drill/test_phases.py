@@ -106,7 +106,7 @@ def test_the_last_thing_done_before_the_pause_is_its_cause() -> None:
     after = replace(fault(11.5), title="Too late", ident="after")
     found = measure(record(Story()), [fault(3.0), late, after])
     moment = next(item for item in found.moments if item.phase == "inject")
-    assert moment.source == "Stop the replica on www1"
+    assert moment.source == "Stop the replica"
 
 
 def test_where_only_pages_paused_it_is_told_so() -> None:

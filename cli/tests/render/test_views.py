@@ -111,7 +111,7 @@ def estate(site: str = "") -> Estate:
         "witness": ("witness",),
         "backup": ("vault",),
     }
-    return Estate("shop", "lan", hosts, groups, (Vip("site", "198.51.100.74", "primary"),), {}, ())
+    return Estate("cli", "lan", hosts, groups, (Vip("site", "198.51.100.74", "primary"),), {}, ())
 
 
 def test_the_estate(fixtures: Path, golden: Golden) -> None:
@@ -135,6 +135,17 @@ def test_an_estate_in_trouble(fixtures: Path, golden: Golden) -> None:
     found = [HostReport(primary, status=status), HostReport(other, error="no route to host", reached=False)]
     text = table.estate(estate("fra"), judge(estate("fra"), found), NOW, [], colour=False, width=100)
     golden("estate-degraded", text)
+
+
+def test_an_estate_that_a_person_works_on(fixtures: Path, golden: Golden) -> None:
+    answers = json.loads((fixtures / "status.json").read_text())
+    answers["www1"].update(
+        pause={"by": "anna@desk", "reason": "kernel update", "until": "2026-11-23T06:20:00.000Z"},
+        divergent=[{"sql": "/var/lib/failover-agent/divergent/a.sql", "transactions": 2}],
+    )
+    health = judge(estate(), [HostReport(name, status=answers[name]) for name in ("www1", "www2")])
+    text = table.estate(estate(), health, NOW, ["failoverctl resume-automation"], colour=False, width=100)
+    golden("estate-paused", text)
 
 
 @pytest.mark.parametrize("status", [{}, {"role": "fenced", "database": None, "vips": [], "sync": []}])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from failoverctl.commands.conducting import GATES
 from failoverctl.runbooks import CATALOGUE
 
 from .conftest import PAGES, TOP, blocks, name, prose
@@ -63,12 +64,10 @@ def test_pages_that_the_code_names() -> None:
 
 
 @pytest.mark.parametrize("runbook", CATALOGUE)
-def test_a_runbook_that_takes_the_lock_has_a_page(runbook: str) -> None:
-    # The error of a locked or refused runbook names docs/howto/<runbook>.md.
+def test_a_runbook_with_gates_has_a_page(runbook: str) -> None:
     playbook = (TOP / "playbooks" / f"{runbook}.yml").read_text(encoding="utf-8")
-    page = TOP / "docs" / "howto" / f"{runbook}.md"
-    assert "take_lock" not in playbook or page.exists()
-    assert "hosting.failover.switchover:" not in playbook or "gates" in anchors(page)
+    assert ("Ask every gate" not in playbook) or GATES[runbook] == f"docs/howto/{runbook}.md#gates"
+    assert not broken(GATES.get(runbook, "docs/howto/setup.md"), TOP / "README.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

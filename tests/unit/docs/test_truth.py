@@ -15,15 +15,19 @@ from ansible_collections.hosting.failover.plugins.module_utils import _estate
 from failoverctl.commands.app import App
 from failoverctl.commands.root import cli
 from failoverctl.errors import ExitCode
+from failoverctl.health import REMEDIES
+from failoverctl.runbooks import CATALOGUE
 
 from scripts.docs.agent import METRICS, refusal_codes
 from scripts.docs.playbooks import playbook_paths
 from scripts.docs.plugins import plugin_paths
 from scripts.docs.roles import option_rows, role_paths, specification
+from scripts.docs.source import calls
 
 from .conftest import DOCS, PAGES, TOP, WRITTEN, blocks, inline_code, name, prose
 
 _ENDS = {"&&", "||", "|", ";", "&", ">", ">>", "<", "(", ")"}
+JUDGE = TOP / "plugins" / "module_utils" / "_estate.py"
 _OURS = re.compile(rf"(?:failover|{'|'.join(path.name for path in role_paths())})_[a-z][a-z_]*")
 
 
@@ -145,6 +149,8 @@ def names() -> set[str]:
     known |= {f"failover_{kind}" for kind in _estate.GROUP_KINDS}
     known |= {"failover_agent", "failover_fence", "failover_probe", "failover_repl", "keepalived_script"}
     known |= refusal_codes()
+    known |= {name for runbook in CATALOGUE.values() for name in runbook.parameters}
+    known |= {*REMEDIES, *(told.one("code") for told in calls(JUDGE, "Problem", ("code",)))}
     known |= {path.stem for kind in ("modules", "filter") for path in plugin_paths(kind)}
     for role in role_paths():
         for entry in specification(role).values():

@@ -218,6 +218,8 @@ def test_no_secret_is_shown(estate: Estate) -> None:
     assert "hidden" not in str([item.as_dict() for item in problems])
 
 
+OVERRIDDEN = {"name": "sync_binlog", "wanted": "1", "found": "0"}
+
 HOST_CASES: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
     ("www1", {"distribution": "ubuntu"}, [("not_debian", "www1")]),
     ("witness", {"release": 11}, [("unsupported_release", "witness")]),
@@ -236,6 +238,16 @@ HOST_CASES: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
     ("www2", {"listeners": [{"port": 80, "unit": "nginx.service", "process": "nginx"}]}, []),
     ("www2", {"listeners": [{"port": 2379, "unit": "", "process": "x"}] * 2}, [("port_in_use", "www2")]),
     ("vault", {"listeners": [{"port": 80, "unit": "apache2.service", "process": "apache2"}]}, []),
+    ("www1", {"traces": {"estate": "lab"}}, []),
+    ("www1", {"traces": {"estate": "shop"}}, [("other_estate", "www1")]),
+    ("www1", {"traces": {"sources": ["198.51.100.12"]}}, []),
+    ("www1", {"traces": {"sources": ["203.0.113.9"]}}, [("foreign_primary", "www1")]),
+    ("www1", {"traces": {"overridden": [OVERRIDDEN]}}, [("settings_overridden", "www1")]),
+    ("vault", {"traces": {"overridden": [OVERRIDDEN]}}, []),
+    ("witness", {"traces": {"etcd_estates": ["lab"]}}, []),
+    ("witness", {"traces": {"etcd_estates": ["lab", "shop"]}}, [("etcd_other_estate", "witness")]),
+    ("www1", {"vrrp": [{"source": "198.51.100.60", "vrid": 51}] * 2}, [("vrid_in_use", "www1")]),
+    ("www1", {"vrrp": [{"source": "198.51.100.12", "vrid": 51}]}, []),
     ("www2", {"release": 12, "pretty_name": "Debian GNU/Linux 12 (bookworm)"}, [("mixed_releases", "")]),
 ]
 
@@ -244,6 +256,25 @@ HOST_CASES: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
 def test_problems_of_hosts(estate: Estate, host: str, changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     estate.see(host, **changes)
     assert estate.found_on_hosts() == expected
+
+
+def test_a_stranger_that_several_hosts_see_is_named_once(estate: Estate) -> None:
+    for host in ("www1", "www2", "witness"):
+        traces = {"etcd_estates": ["lab", "shop"]}
+        estate.see(host, vrrp=[{"source": "198.51.100.60", "vrid": 52}], traces=traces)
+    assert estate.found_on_hosts() == [("etcd_other_estate", "www1"), ("vrid_in_use", "www1")]
+    problems = _estate.check_hosts(estate.inventory(), estate.looks, LIMITS)
+    assert [item.variable for item in problems] == ["failover_estate", "failover_vips[1].vrid"]
+
+
+def test_when_all_hosts_agree_the_clock_of_the_controller_is_wrong(estate: Estate) -> None:
+    for number, host in enumerate(estate.looks):
+        estate.see(host, clock={"offset_seconds": 3600.0 + number / 10, "uncertainty_seconds": 0.4})
+    problems = _estate.check_hosts(estate.inventory(), estate.looks, LIMITS)
+    assert [item.code for item in problems] == ["controller_clock"]
+    assert "is 3600.2 s behind those of all hosts" in problems[0].message
+    estate.see("www2", clock={"offset_seconds": -3600.0, "uncertainty_seconds": 0.4})
+    assert {code for code, _ in estate.found_on_hosts()} == {"clock_apart"}
 
 
 def test_hosts_that_cannot_be_looked_at(estate: Estate) -> None:

@@ -1,0 +1,296 @@
+"""What a person does when automation does not: fail over, bring back, pause, finish what was cut short."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import DATA_HOSTS, Estate, other, wait_for
+
+pytestmark = pytest.mark.e2e
+
+ROW = "INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES ('{0}', 7, 7, 'e2e')"
+
+
+def automation(estate: Estate) -> str:
+    status = estate.run("status", "--json", exit_code=None)
+    return str(json.loads(status.stdout)["automation"]["state"])
+
+
+# ---------------------------------------------------------------------------------------------- pause and failover
+
+
+def test_a_living_primary_is_not_failed_over(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    estate.run("failover", "--yes", exit_code=3)
+    assert "primary_alive" in [refusal["code"] for refusal in estate.last_run()["refusals"]]
+    assert estate.wait_settled() == primary
+
+
+def test_pause_is_shown_repeated_and_ended(estate: Estate) -> None:
+    estate.run("pause", "--for", "20m", "--reason", "e2e", "--yes")
+    status = estate.run("status", exit_code=5)
+    assert "automation is paused by " in status.stdout
+    assert automation(estate) == "paused"
+    estate.run("pause", "--for", "20m", "--reason", "e2e", "--yes")
+    assert estate.last_run()["changed"] == 0
+    estate.run("pause", "--for", "20m", "--reason", "e2e", "--check")
+    estate.run("resume-automation", "--yes")
+    assert automation(estate) == "active"
+    estate.run("resume-automation", "--yes")
+    assert estate.last_run()["changed"] == 0
+
+
+def test_a_person_fails_over_while_automation_is_paused(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    row = ROW.format("paused")
+    estate.run("pause", "--for", "20m", "--reason", "e2e", "--yes")
+    estate.sql(primary, row)
+    estate.lab.power_off(primary)
+    time.sleep(10.0)
+    assert estate.told(other(primary))["role"] == "replica", "paused, and yet somebody was promoted"
+    estate.run("failover", "--yes")
+    run = estate.last_run()
+    assert (run["failover"]["from"], run["failover"]["to"]) == (primary, other(primary))
+    assert run["failover"]["possible_loss"] is None
+    assert estate.sql(other(primary), "SELECT COUNT(*) FROM failover_probe.writes WHERE run_id='paused'") == "1"
+    estate.lab.power_on(primary)
+    estate.run("resume-automation", "--yes")
+    assert estate.wait_settled(90.0) == other(primary)
+
+
+def test_a_loss_is_shown_accepted_and_saved(estate: Estate) -> None:
+    """The replica is gone, the primary goes on alone and dies: what it wrote alone is lost, said, and saved."""
+    primary = estate.wait_settled()
+    replica = other(primary)
+    estate.lab.power_off(replica)
+    wait_for(lambda: (estate.told(primary)["sync"] or {"mode": ""})["mode"] == "degraded", 30.0)
+    estate.sql(primary, ROW.format("alone"))
+    estate.lab.power_off(primary)
+    estate.lab.power_on(replica)
+    wait_for(lambda: estate.role(replica) == "replica", 60.0)
+    done = estate.run("failover", "--yes", exit_code=3)
+    run = estate.last_run()
+    assert run["failover"]["possible_loss"] is not None, done.stderr
+    assert "What may be lost: " in done.stderr
+    estate.run("failover", "--accept-data-loss", "--yes", exit_code=2)
+    name = json.loads(estate.run("status", "--json", exit_code=None).stdout)["estate"]
+    estate.run("failover", "--accept-data-loss", "--yes", "--confirm-estate", name)
+    assert estate.role(replica) == "primary"
+    estate.lab.power_on(primary)
+    wait_for(lambda: estate.agent(primary) is not None, 60.0)
+    wait_for(lambda: estate.told(primary)["divergent"], 90.0)
+    estate.run("rejoin", primary, "--yes")
+    assert estate.wait_settled(120.0) == replica
+    saved = estate.told(primary)["divergent"][0]
+    text = estate.lab.exec(primary, ["cat", saved["sql"]], check=True).stdout
+    assert "alone" in text
+    assert saved["sql"] in estate.run("status", exit_code=None).stdout
+    assert "divergent_saved" in estate.run("doctor", exit_code=None).stdout
+
+
+def test_rejoin_of_a_host_that_follows_and_a_new_copy(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    replica = other(primary)
+    estate.run("rejoin", replica, "--yes")
+    assert estate.last_run()["changed"] == 0
+    estate.run("rejoin", primary, "--yes", exit_code=3)
+    estate.run("rejoin", replica, "--reclone", "--yes")
+    assert estate.last_run()["rejoin"]["result"] == "recloned"
+    assert estate.wait_settled() == primary
+
+
+def test_locked(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    request = ["owner=anna@elsewhere", "run_id=other-run", "runbook=setup", "ttl_seconds=60"]
+    estate.lab.exec(primary, ["failover-agent", "ctl", "lock_acquire", *request], check=True)
+    for command in (["failover"], ["rejoin", other(primary)]):
+        done = estate.run(*command, "--yes", exit_code=6)
+        assert "anna@elsewhere" in done.stderr
+    estate.run("pause", "--yes")
+    estate.run("resume-automation", "--yes")
+
+
+# ---------------------------------------------------------------------------------------------- killed half-way
+
+
+def journals(estate: Estate) -> set[Path]:
+    return set((estate.folder / "state/runs").glob("*/journal.jsonl"))
+
+
+def kill_at(estate: Estate, title: str, *arguments: str) -> None:
+    """Start a runbook and kill everything of it as soon as a task is about to be sent."""
+    before = journals(estate)
+    process = estate.start(*arguments)
+
+    def begun() -> bool:
+        texts = [path.read_text() for path in journals(estate) - before]
+        return process.poll() is not None or any(
+            json.loads(line).get("kind") == "begun" and json.loads(line)["title"] == title
+            for text in texts
+            for line in text.splitlines()
+            if line.endswith("}")
+        )
+
+    wait_for(begun, 120.0, lambda: f"{title} was never begun")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def one_primary(estate: Estate) -> str | None:
+    primaries = [host for host in DATA_HOSTS if estate.role(host) == "primary"]
+    return primaries[0] if len(primaries) == 1 else None
+
+
+@pytest.mark.parametrize("verb", ["resume", "rollback"])
+@pytest.mark.parametrize(
+    "title",
+    [
+        "take_lock | Take the lock of the estate",
+        "Ask every gate",
+        "Hand the primary role over",
+        "Insist on one primary",
+    ],
+)
+def test_a_switchover_that_was_killed_is_finished_or_undone(estate: Estate, title: str, verb: str) -> None:
+    before = estate.wait_settled()
+    kill_at(estate, title, "switchover", "--to", other(before), "--yes", "--no-measure")
+    wait_for(lambda: one_primary(estate), 30.0)
+    assert "failoverctl resume" in estate.run("status", exit_code=None).stderr
+    estate.run(verb, "--yes")
+    assert estate.wait_settled() == (other(before) if verb == "resume" else before)
+    assert estate.told(before)["lock"] is None
+    assert "Nothing to" in estate.run(verb, "--yes").stdout
+
+
+@pytest.mark.parametrize("title", ["Promote the best replica", "Read the state of the estate"])
+def test_a_failover_that_was_killed_is_finished(estate: Estate, title: str) -> None:
+    primary = estate.wait_settled()
+    estate.run("pause", "--yes")
+    estate.lab.power_off(primary)
+    time.sleep(8.0)
+    kill_at(estate, title, "failover", "--yes")
+    estate.run("resume", "--yes")
+    assert estate.role(other(primary)) == "primary"
+    assert estate.told(other(primary))["lock"] is None
+    estate.lab.power_on(primary)
+    estate.run("resume-automation", "--yes")
+    assert estate.wait_settled(90.0) == other(primary)
+
+
+def test_a_rejoin_that_was_killed_is_finished(estate: Estate) -> None:
+    replica = other(estate.wait_settled())
+    kill_at(estate, "Follow the primary", "rejoin", replica, "--reclone", "--yes")
+    estate.run("resume", "--yes")
+    estate.wait_settled(90.0)
+    assert estate.told(replica)["lock"] is None
+
+
+def test_a_pause_that_was_killed_is_finished_or_undone(estate: Estate) -> None:
+    kill_at(estate, "Pause automation", "pause", "--yes")
+    estate.run("resume", "--yes")
+    assert automation(estate) == "paused"
+    kill_at(estate, "Resume automation", "resume-automation", "--yes")
+    estate.run("resume", "--yes")
+    assert automation(estate) == "active"
+
+
+@pytest.mark.parametrize("title", ["Look at the member", "seed | Give the replica its first copy"])
+def test_a_setup_that_was_killed_is_finished(estate: Estate, title: str) -> None:
+    primary = estate.wait_settled()
+    kill_at(estate, title, "setup", "--yes")
+    assert one_primary(estate) == primary
+    assert "setup moves nothing" in estate.run("rollback", "--check").stderr
+    estate.run("resume", "--yes")
+    assert estate.wait_settled() == primary
+    assert estate.told(primary)["lock"] is None
+
+
+def test_a_setup_that_fails_by_plain_ansible_frees_the_lock(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "hosts.yml", "hosting.failover.setup", "-e", '{"mariadb_settings": {"no_such": 1}}'],
+        cwd=estate.folder,
+        env=estate.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0, done.stdout
+    assert "no_such" in done.stdout
+    assert estate.told(primary)["lock"] is None
+    assert estate.wait_settled() == primary
+
+
+# ---------------------------------------------------------------------------------------------- not ours
+
+
+@contextlib.contextmanager
+def stranger(address: str, vrid: int) -> Iterator[None]:
+    """Somebody who advertises a VRRP router id, from this machine."""
+    stop = threading.Event()
+    advert = bytes([0x21, vrid, 100, 1, 0, 1]) + bytes(2) + socket.inet_aton("198.18.0.250")
+
+    def shout() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, 112) as wire:
+            wire.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
+            while not stop.wait(0.2):
+                wire.sendto(advert, ("224.0.0.18", 0))
+
+    thread = threading.Thread(target=shout)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_what_is_not_ours_is_named_all_at_once_and_makes_nobody_act(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    replica = other(primary)
+    before = (estate.told(primary)["term"], estate.main_pid(primary, "mariadb"), estate.main_pid(replica, "mariadb"))
+    text = (estate.folder / "hosts.yml").read_text()
+    name = estate.told(primary)["estate"]
+    (estate.folder / "renamed.yml").write_text(text.replace(f"failover_estate: {name}", "failover_estate: renamed"))
+    here = estate.lab.status().gateway
+    edited = "/etc/mysql/mariadb.conf.d/zz-by-hand.cnf"
+    estate.lab.exec(replica, ["sh", "-c", f"printf '[mariadbd]\\nsync_binlog = 0\\n' > {edited}"], check=True)
+    try:
+        with stranger(here, 51):
+            done = estate.run("check", "-i", "renamed.yml", "--json", exit_code=2)
+    finally:
+        estate.lab.exec(replica, ["rm", edited], check=True)
+    codes = {problem["code"] for problem in json.loads(done.stdout)["problems"]}
+    assert {"other_estate", "etcd_other_estate", "settings_overridden", "vrid_in_use"} <= codes
+    after = (estate.told(primary)["term"], estate.main_pid(primary, "mariadb"), estate.main_pid(replica, "mariadb"))
+    assert after == before
+    estate.run("check")
+
+
+def test_an_agent_of_another_version_is_named(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    replica = other(primary)
+    path = "/usr/lib/failover-agent/failover_agent/__init__.py"
+    estate.lab.exec(replica, ["sed", "-i.kept", 's/^__version__ = .*/__version__ = "9.9.9"/', path], check=True)
+    try:
+        estate.lab.exec(replica, ["systemctl", "restart", "failover-agent"], check=True)
+        wait_for(lambda: (estate.agent(replica) or {"version": ""})["version"] == "9.9.9", 30.0)
+        status = json.loads(estate.run("status", "--json", exit_code=5).stdout)
+        assert "agent_versions" in [problem["code"] for problem in status["problems"]]
+        assert "agent_versions" in estate.run("doctor").stdout
+        assert estate.role(primary) == "primary"
+    finally:
+        estate.lab.exec(replica, ["mv", f"{path}.kept", path], check=True)
+        estate.lab.exec(replica, ["systemctl", "restart", "failover-agent"], check=True)
