@@ -833,16 +833,12 @@ class World:
             raise BrokenInvariantError(f"{server.name} acknowledged {entry}, which no member of {sync} has")
 
     def _held_by_members(self, sync: Sync | None, entries: Collection[Gtid]) -> bool:
-        """Whether the promise of ``sync`` holds: while it is strict, its members together have ``entries``.
-
-        With three hosts a connected replica acknowledges before it is a member: mariadbd takes a confirmation from
-        anybody. There the promise is weaker, that some other host has them.
+        """Whether the promise of ``sync`` holds: while it is strict, its members together have ``entries``. Without
+        members it promises nothing, as nobody is elected.
         """
-        if sync is not None and sync.mode == "degraded":
+        if sync is not None and (sync.mode == "degraded" or not sync.members):
             return True
         holders = set(sync.members) if sync else set()
-        if len(self.machines) > 2 and sync is not None:
-            holders = self.machines.keys() - {sync.primary}
         return set().union(*(self.delivered.get(name, set()) for name in holders)).issuperset(entries)
 
     def check(self) -> None:
