@@ -269,6 +269,10 @@ class SimHost(Host):
         """ss -K."""
         self._do("kill_sockets", lambda: self._machine.reset_addresses.append(address))
 
+    def end_connections(self, address: str) -> None:
+        """ss -K."""
+        self._do("end_connections", lambda: self._machine.reset_addresses.append(address))
+
     def disk_free_fraction(self) -> float:
         """Free share of the data disk."""
         return self._machine.disk_free_fraction
