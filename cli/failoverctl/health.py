@@ -131,7 +131,7 @@ def suggestions(estate: Estate, health: Health) -> list[str]:
         return ["lock status"]
     if "no_primary" in codes:
         return ["failover --check"]
-    if codes and codes <= {"paused", "anti_flap", "hold"}:
+    if "paused" in codes or (codes and codes <= {"anti_flap", "hold"}):
         return ["resume-automation"]
     if codes:
         return ["check"]

@@ -100,8 +100,8 @@ STATUS = {
     "lock.runbook": "for which runbook",
     "lock.acquired_at": "since when",
     "problems": "what keeps the agent from what it wants",
-    "problems[].code": "why it waits: `hold`, `paused`, `anti_flap`, `possible_loss`, `blocked`, `degraded`, `replication`, `diverged`, "
-    "`old_etcd`; or the name of the action that failed",
+    "problems[].code": "why it waits: `hold`, `paused`, `anti_flap`, `possible_loss`, `blocked`, `degraded`, "
+    "`replication`, `diverged`, `old_etcd`; or the name of the action that failed",
     "problems[].message": "what it waits for, or what went wrong",
     "at": "when this was said",
 }
@@ -178,7 +178,7 @@ CONFIG = {
     "state_directory": "what outlives a restart",
     "engine": "what is led: `mariadb`, or `none` where only the addresses and units follow",
     "priorities": "how much each host is wanted as primary; 100 where nothing is said, 0 is never",
-    "watchdog_device": "device of a watchdog that the guard feeds; empty for none",
+    "watchdog_device": "device of the watchdog that the guard keeps quiet, where there is one; empty for none",
     "policy": "the knobs below",
 }
 

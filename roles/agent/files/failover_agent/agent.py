@@ -177,6 +177,7 @@ class Agent:
         self._role: Role = "starting"
         self._problems: tuple[tuple[str, str], ...] = ()
         self._detached_since: dict[str, float] = {}
+        self._acks = -1
         self._last_words: tuple[str, ...] = ()
         self._published: tuple[int, str] = (0, "")
         self._followers_run: bool | None = None
@@ -409,7 +410,10 @@ class Agent:
 
     def _note_attached(self, database: Database, now: float) -> None:
         # A replica that is connected but acknowledges nothing is as good as gone: nobody may wait for it for ever.
-        silent = database.semi_sync_primary and database.semi_sync_clients == 0
+        # So are all of them when sessions wait and no acknowledgement comes: a frozen replica stays connected.
+        stalled = database.semi_sync_waits > 0 and database.semi_sync_acks == self._acks
+        self._acks = database.semi_sync_acks
+        silent = database.semi_sync_primary and (database.semi_sync_clients == 0 or stalled)
         attached = () if silent else database.attached
         for name in self.config.peers:
             if not database.running or database.read_only or name in attached:
@@ -801,7 +805,7 @@ class Agent:
             semi_sync_replica=self._seen.semi_sync_replica,
             priority=self.config.priority(self.config.host),
             engine=self.config.engine,
-            disk_short=view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
+            disk_short=self._seen.disk_full or view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
         )
         text = to_json(member)
         if self._published == (self.lease.id, text) and self.config.host in view.stored.members:
@@ -841,6 +845,10 @@ class Agent:
             "vips": vips,
             "at": utc(time.time()),
         }
+
+    def replicates_from(self) -> str:
+        """The address that this host was last seen to replicate from; empty when it does not."""
+        return self._seen.replication.host if self._seen.replication else ""
 
     def lag_seconds(self) -> int | None:
         """How far this replica is behind, in seconds; None when unknown or not a replica."""

@@ -59,7 +59,7 @@ class Config:
     replication_user: str = "failover_repl"
     runtime_directory: str = "/run/failover-agent"
     state_directory: str = "/var/lib/failover-agent"
-    watchdog_device: str = ""
+    watchdog_device: str = "/dev/watchdog"
     policy: Policy = field(default_factory=Policy)
 
     @property

@@ -218,6 +218,10 @@ class Host:
         """Reset every TCP connection of a local address, so that no client waits for an answer that never comes."""
         run(["ss", "-K", "-t", "src", address], timeout=2.0)
 
+    def end_connections(self, address: str) -> None:
+        """Reset what this host has open, or tries to open, to the database port of another."""
+        run(["ss", "-K", "-t", "dst", address, "dport", "=", f":{self._config.database_port}"], timeout=2.0)
+
     # ---- disk
 
     def disk_free_fraction(self) -> float:

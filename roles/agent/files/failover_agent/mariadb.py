@@ -341,19 +341,19 @@ class MariaDB:
         if not connection.value("SELECT @@read_only"):
             raise DatabaseError(f"{host} is writable")
         connection.run("STOP SLAVE IO_THREAD")
-        rows = connection.rows("SHOW SLAVE STATUS")
-        replication = parse_replication(rows)
-        if rows and str(rows[0]["Slave_IO_Running"]) != "No":
-            raise DatabaseError(f"the IO thread of {host} has not stopped: {rows[0]['Slave_IO_Running']}")
-        applied = str(_merged(connection.rows(_POSITIONS)[0]))
-        failed = replication is not None and replication.sql_errno != 0
+        received = self.received(connection)
+        if not received.io_stopped:
+            raise DatabaseError(f"the IO thread of {host} has not stopped")
+        if received.unapplied and not received.sql_running and not received.error:
+            # After a restart: salvaged within a moment, and then it can say more.
+            raise DatabaseError(f"the relay log of {host} is not applied yet")
         return Ballot(
             host=host,
             io_stopped=True,
-            received=replication.gtid_io_pos if replication else "",
-            applied=applied,
-            sql_running=bool(replication and replication.sql_running),
-            error=replication.error if replication is not None and failed else "",
+            received=received.position,
+            applied=received.applied,
+            sql_running=received.sql_running,
+            error="" if received.sql_running else received.error,
         )
 
     def begin_at(self, connection: Connection, position: str) -> None:

@@ -74,6 +74,7 @@ class Server:
         # What a test may set.
         self.settings = {"log_bin": 1, "log_slave_updates": 1, "gtid_strict_mode": 1}
         self.apply_paused = False
+        self.broken = False
         self.statements_running: list[str] = []
         self.oldest_transaction_seconds = 0.0
         self.privileged_users: set[str] = set()
@@ -105,7 +106,10 @@ class Server:
     def advance(self) -> None:
         """Come up, receive, apply."""
         if self.starts_at is not None and self.world.now >= self.starts_at:
-            self._recover()
+            if self.broken:
+                self.starts_at = None
+            else:
+                self._recover()
         if self.running:
             self._receive()
             self._apply()

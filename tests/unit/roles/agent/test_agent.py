@@ -312,7 +312,13 @@ class TestPeers:
     def test_position(self, world: World) -> None:
         world.write("www1")
         world.run(0.5)
-        answer = {"gtid_io_pos": "0-1-1", "gtid_binlog_pos": "0-1-1"}
+        answer = {
+            "gtid_io_pos": "0-1-1",
+            "gtid_binlog_pos": "0-1-1",
+            "applied": "0-1-1",
+            "read_only": True,
+            "disk_free_fraction": 0.5,
+        }
         assert world.agent("www2").answer_peer("www1", "/position", None) == answer
         assert world.agent("www1").answer_peer("www2", "/position", None)["gtid_io_pos"] == ""
 

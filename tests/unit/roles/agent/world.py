@@ -36,7 +36,7 @@ from failover_agent.gtid import Gtid
 from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, Guard
 from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease, read_note
-from failover_agent.mariadb import Connection, DatabaseError, MariaDB
+from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
 from failover_agent.model import Acknowledged, Policy, Stored, Sync, Term, to_json, utc
 from failover_agent.peer import Peer, PeerError
 
@@ -123,6 +123,11 @@ class SimDatabase(MariaDB):
         """A connection; a server that is down refuses at once."""
         del timeout
         return SimConnection(self._world, self._machine)
+
+    def received(self, connection: Connection) -> Received:
+        """As the real one, which reads the files of the relay log after a restart."""
+        said, relay = super().received(connection), self._machine.server.relay
+        return dataclasses.replace(said, position=str(relay[-1]), unapplied=True) if relay else said
 
 
 class Store(Client):
@@ -263,6 +268,10 @@ class SimHost(Host):
     def kill_sockets(self, address: str) -> None:
         """ss -K."""
         self._do("kill_sockets", lambda: self._machine.reset_addresses.append(address))
+
+    def end_connections(self, address: str) -> None:
+        """ss -K."""
+        self._do("end_connections", lambda: self._machine.reset_addresses.append(address))
 
     def disk_free_fraction(self) -> float:
         """Free share of the data disk."""
@@ -828,16 +837,12 @@ class World:
             raise BrokenInvariantError(f"{server.name} acknowledged {entry}, which no member of {sync} has")
 
     def _held_by_members(self, sync: Sync | None, entries: Collection[Gtid]) -> bool:
-        """Whether the promise of ``sync`` holds: while it is strict, its members together have ``entries``.
-
-        With three hosts a connected replica acknowledges before it is a member: mariadbd takes a confirmation from
-        anybody. There the promise is weaker, that some other host has them.
+        """Whether the promise of ``sync`` holds: while it is strict, its members together have ``entries``. Without
+        members it promises nothing, as nobody is elected.
         """
-        if sync is not None and sync.mode == "degraded":
+        if sync is not None and (sync.mode == "degraded" or not sync.members):
             return True
         holders = set(sync.members) if sync else set()
-        if len(self.machines) > 2 and sync is not None:
-            holders = self.machines.keys() - {sync.primary}
         return set().union(*(self.delivered.get(name, set()) for name in holders)).issuperset(entries)
 
     def check(self) -> None:
