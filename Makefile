@@ -3,10 +3,10 @@
 LABS := /var/lib/failoverctl-lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench simulate build docs constraints clean
+.PHONY: help demo test lint bench drill-matrix simulate build docs constraints clean
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: ## four real hosts, an estate on them, and two measured switchovers (root; the hosts stay up)
 	@scripts/bootstrap --lab
@@ -27,6 +27,10 @@ bench: ## the figures of docs/reference/benchmarks.md, measured on this machine 
 simulate: ## one million schedules of faults against the agents, on all cores; go on later: make simulate FIRST=250000
 	@scripts/bootstrap --tools
 	@.venv/bin/python -m simulator --first $(or $(FIRST),0) --count $(or $(COUNT),1000000)
+
+drill-matrix: ## every shipped drill on real hosts, three times each (root); fewer: make drill-matrix RUNS=1 SCENARIOS="primary_power_loss"
+	@scripts/bootstrap --tools --lab
+	@.venv/bin/python -m bench.drills --runs $(or $(RUNS),3) $(SCENARIOS)
 
 build: ## the wheel and the collection, in dist/
 	@scripts/bootstrap --tools

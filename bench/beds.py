@@ -126,7 +126,7 @@ def down(which: tuple[str, IPv4Network]) -> None:
     Lab.open(which[0]).down()
 
 
-def up(which: tuple[str, IPv4Network], folder: Path, say: Say) -> Bed:
+def up(which: tuple[str, IPv4Network], folder: Path, say: Say, *, layout: str = LAYOUT) -> Bed:
     """Bring a lab up, or take the one that is up, and return it with its inventory written.
 
     ``folder`` holds everything of one life of the lab: a lab that is new gets it empty.
@@ -136,7 +136,7 @@ def up(which: tuple[str, IPv4Network], folder: Path, say: Say) -> Bed:
     if not lab.exists():
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    lab.up(LAYOUT, network=network)
+    lab.up(layout, network=network)
     text = lab.inventory()
     (folder / "inventory.yml").write_text(text, encoding="utf-8")
     inventory = yaml.safe_load(text)["all"]

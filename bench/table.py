@@ -29,10 +29,10 @@ _FETCHED = ("HTTP outage", "all well after", "pages failed")
 def terminal(results: Results) -> str:
     """Return all figures as text for a terminal."""
     rows = [(figure.goal.short, _brief(figure.goal), *row[2:]) for figure, row in _goal_rows(results)]
-    blocks = [_aligned(_GOALS, rows)]
+    blocks = [aligned(_GOALS, rows)]
     movers = _mover_rows(results)
     if movers:
-        blocks.append(_aligned(_MOVERS, movers))
+        blocks.append(aligned(_MOVERS, movers))
     blocks += ["\n".join(notes(results))] if notes(results) else []
     return "\n\n".join(blocks) + "\n"
 
@@ -60,10 +60,10 @@ def page(results: Results) -> str:
     """Return docs/reference/benchmarks.md."""
     parts = [
         _HEAD,
-        _markdown(_GOALS, [row for _, row in _goal_rows(results)]),
+        markdown(_GOALS, [row for _, row in _goal_rows(results)]),
         "## Planned moves side by side",
         _MOVES_TEXT,
-        _markdown(_MOVERS, _mover_rows(results)),
+        markdown(_MOVERS, _mover_rows(results)),
     ]
     told = notes(results)
     if told:
@@ -118,7 +118,8 @@ def _mover_row(total: Tally) -> Sequence[str]:
     return (total.title, n, *writes, lost or "-", *http, *counts)
 
 
-def _aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table for a terminal, without the columns that are empty."""
     listed = [tuple(cell.replace("`", "") for cell in row) for row in (head, *rows)]
     # An empty column says nothing.
     kept = [number for number in range(len(head)) if any(row[number] for row in listed[1:])]
@@ -128,7 +129,8 @@ def _aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [_cells(head), _cells("---" for _ in head)]
     return "\n".join([*lines, *(_cells(row) for row in rows)])
 
@@ -160,9 +162,9 @@ def _every_run(results: Results) -> list[str]:
         blocks.append(f"### {MOVERS.get(part.name, part.name)}")
         blocks.append(_about(part))
         if part.moves:
-            blocks.append(_markdown(*_move_table(part)))
+            blocks.append(markdown(*_move_table(part)))
         if part.timings:
-            blocks.append(_markdown(*_timing_table(part)))
+            blocks.append(markdown(*_timing_table(part)))
     return blocks
 
 

@@ -183,6 +183,9 @@ def find(directory: Path, name: str | None) -> RunFolder:
 #: Runbooks that change nothing and so are never left half-way.
 _READING = ("check", "status")
 
+#: Runs that ended so have changed nothing.
+_NOT_BEGUN = ("locked", "refused", "invalid")
+
 
 def unfinished(directory: Path, estate: str, verdicts: tuple[str, ...] = ("died", "interrupted")) -> RunFolder | None:
     """Return the last run of an estate that changes something, if it ended so and nobody has seen to it since."""
@@ -190,7 +193,12 @@ def unfinished(directory: Path, estate: str, verdicts: tuple[str, ...] = ("died"
         request = run.request()
         if str(request.get("estate", "")) != estate or run.runbook in _READING or request.get("check"):
             continue
-        return run if run.verdict() in verdicts and not run.closed() else None
+        verdict = run.verdict()
+        if verdict in _NOT_BEGUN:
+            continue
+        # A drill undoes everything that it did, however it ends; unless it is killed.
+        left = verdict in verdicts and (run.runbook != "drill" or verdict == "died")
+        return run if left and not run.closed() else None
     return None
 
 

@@ -79,8 +79,7 @@ class Transcript:
         self._answers = _Answers()
         self._recap: runner.Recap | None = None
         self._errors: list[str] = []
-        self._failed: list[str] = []
-        self._unreachable: list[str] = []
+        self._causes: list[tuple[str, str, str]] = []
         self._results: list[Mapping[str, Any]] = []
 
     def feed(self, event: runner.Event) -> Iterator[journal.Record]:
@@ -129,10 +128,9 @@ class Transcript:
 
     def _judge(self, ended: runner.Ended) -> tuple[str, str]:
         answers = self._answers
+        cause, reason = self._cause()
         if self._acted and not ended.stopped:
             # "Refused" and "locked" promise that nothing was changed.
-            # The first is the cause: what follows gives the lock back and ends the run.
-            reason = self._failed[0] if self._failed else "; ".join(self._unreachable)
             return "failed", reason or f"ansible-playbook ended with status {ended.return_code}"
         if answers.lock is not None:
             return "locked", f"the estate lock is held by {answers.lock.get('owner', 'somebody')}"
@@ -145,13 +143,28 @@ class Transcript:
             return "invalid", "1 problem" if count == 1 else f"{count} problems"
         if ended.stopped:
             return "interrupted", "killed" if ended.killed else "stopped between two tasks"
-        if self._failed:
-            return "failed", self._failed[0]
-        if self._unreachable:
-            return "unreachable", "; ".join(self._unreachable)
+        if cause:
+            return cause, reason
         text = " ".join(self._errors)
         word = "invalid" if any(sign in text.lower() for sign in _CONFIGURATION) else "failed"
         return word, text or f"ansible-playbook ended with status {ended.return_code}"
+
+    def _cause(self) -> tuple[str, str]:
+        """Return why the playbook failed: ``failed`` or ``unreachable``, and the words; empty when it is not known.
+
+        The first is the cause: what follows gives the lock back and ends the run. A host that did not answer and was
+        to be ignored is not in the recap.
+        """
+        counted = None if self._recap is None else self._recap.unreachable
+        found = [
+            (kind, text) for kind, host, text in self._causes if kind == "failed" or counted is None or host in counted
+        ]
+        if not found:
+            return "", ""
+        kind, text = found[0]
+        if kind == "unreachable":
+            text = "; ".join(text for other, text in found if other == kind)
+        return kind, text
 
     def _task(self, event: runner.TaskEnded) -> Iterator[journal.Record]:
         phase, _ = self._play or ("Act", "")
@@ -163,9 +176,9 @@ class Transcript:
             self._worked = self._worked or event.outcome != "skipped"
             self._acted = self._acted or (phase == "Act" and event.outcome == "changed" and not self._check)
             if event.outcome == "failed":
-                self._failed.append(f"{event.host}: {event.name}: {message}")
+                self._causes.append(("failed", event.host, f"{event.host}: {event.name}: {message}"))
             elif event.outcome == "unreachable":
-                self._unreachable.append(f"{event.host}: {message}")
+                self._causes.append(("unreachable", event.host, f"{event.host}: {message}"))
             if event.outcome == "failed":
                 self._answers.collect(event.result)
         self._results.append({**event.result, "failoverctl_host": event.host})

@@ -273,3 +273,19 @@ def test_the_first_failure_is_the_reason() -> None:
     failed = ended_task({"msg": "etcd gave no answer"})
     _, _, verdict = follow([failed, ended_task({"msg": "ended, because another host failed"})], Ended(2, False, False))
     assert verdict.reason == "www1: t: etcd gave no answer"
+
+
+def unreachable_task(host: str) -> TaskEnded:
+    return TaskEnded("t", "x", host, "unreachable", 0.1, False, {"msg": "no route"})
+
+
+def test_a_host_that_was_lost_is_the_cause_of_what_its_rescue_says() -> None:
+    events: list[Event] = [unreachable_task("www2"), ended_task({"msg": "ended"}), Recap({"www1": 1}, {"www2": 1}, {})]
+    _, _, verdict = follow(events, Ended(4, False, False))
+    assert (verdict.word, verdict.reason) == ("unreachable", "www2: no route")
+
+
+def test_a_host_that_may_be_silent_is_no_cause() -> None:
+    events: list[Event] = [unreachable_task("www2"), ended_task({"msg": "no lease"}), Recap({"www1": 1}, {}, {})]
+    _, _, verdict = follow(events, Ended(2, False, False))
+    assert (verdict.word, verdict.reason) == ("failed", "www1: t: no lease")

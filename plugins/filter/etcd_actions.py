@@ -36,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: V(none), V(bootstrap), V(join) or V(start) by name of the host.
+  description: V(none), V(bootstrap), V(join), V(rejoin) or V(start) by name of the host.
   type: dict
   sample: {www1: none, www2: none, witness: join}
 """

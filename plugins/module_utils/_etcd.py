@@ -36,13 +36,14 @@ MEMBER_SPEC: dict[str, Any] = {
     "state": {
         "type": "str",
         "required": True,
-        "choices": ["bootstrapped", "joined", "started", "restarted", "healthy"],
+        "choices": ["bootstrapped", "joined", "rejoined", "started", "restarted", "healthy", "alone"],
     },
+    "without": {"type": "list", "elements": "str", "default": []},
     "token": {"type": "str", "required": True, "no_log": False},
     "timeout_seconds": {"type": "int", "default": 60},
 }
 
-ActionName = Literal["none", "bootstrap", "join", "start"]
+ActionName = Literal["none", "bootstrap", "join", "rejoin", "start"]
 
 
 class EtcdError(Exception):
@@ -199,13 +200,31 @@ def decide_actions(addresses: Mapping[str, str], views: Mapping[str, View | None
 
     - a host has no data, no member is healthy, and not every host was looked at;
     - some hosts have data of a cluster that was once confirmed, others have none, and no member is healthy.
-      Starting the empty ones with the old names would let them outvote the data.
+      Starting the empty ones with the old names would let them outvote the data;
+    - healthy members do not agree about who is one. That is so when a cluster went on without hosts that were said to
+      be off, and they came back and go on by themselves.
+
+    A host whose data is of a cluster that went on without it rejoins: its data is put aside.
     """
     seen = {name: view for name, view in views.items() if view is not None and name in addresses}
     lacking = sorted(name for name, view in seen.items() if not view.has_data)
     actions: dict[str, ActionName] = {
         name: "none" if view.active and view.enabled else "start" for name, view in seen.items()
     }
+    clusters = {
+        frozenset(url for item in view.members for url in item.peer_urls) for view in seen.values() if view.healthy
+    }
+    clusters -= {frozenset()}
+    if len(clusters) > 1:
+        raise EtcdRefusedError(
+            "there are two etcd clusters: "
+            + " and ".join(sorted(", ".join(sorted(cluster)) for cluster in clusters))
+            + ". Stop etcd on the hosts that were said to be off when the other one went on without them."
+        )
+    if clusters:
+        (cluster,) = clusters
+        removed = [name for name, view in seen.items() if view.has_data and not view.healthy and not view.pending]
+        actions |= dict.fromkeys((name for name in removed if peer_url(addresses[name]) not in cluster), "rejoin")
     if not lacking:
         return actions
     if any(view.healthy and view.members for view in seen.values()):
@@ -224,6 +243,22 @@ def decide_actions(addresses: Mapping[str, str], views: Mapping[str, View | None
             "Bring back the members that had data (systemctl status etcd); if they are lost, restore from a snapshot."
         )
     return {**actions, **dict.fromkeys(lacking, "bootstrap")}
+
+
+def decide_alone(addresses: Mapping[str, str], me: str, without: Iterable[str], answering: Iterable[str]) -> list[str]:
+    """Return why a member must not go on alone, in sentences; none if it may.
+
+    :param without: the hosts that are certainly off, as a person says.
+    :param answering: those of them that answer all the same.
+    """
+    said = set(without)
+    reasons = [f"{name} is said to be off, but its etcd answers" for name in sorted(set(answering) & said)]
+    unsaid = sorted(set(addresses) - said - {me})
+    if unsaid:
+        reasons.append(f"{', '.join(unsaid)} votes too, and nobody said that it is off")
+    if me in said:
+        reasons.append(f"{me} is said to be off, but it is the host to go on")
+    return reasons
 
 
 def decide_problems(

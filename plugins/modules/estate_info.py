@@ -19,9 +19,9 @@ options:
   wait_for:
     description:
       - Wait until the host is what is asked for. V(settled) is a writable primary, or a replica that replicates and
-        is in the sync set.
+        is in the sync set. V(quorum) is an agent that reads etcd.
     type: str
-    choices: [nothing, settled]
+    choices: [nothing, settled, quorum]
     default: nothing
   timeout_seconds:
     description: Seconds to wait at most.
@@ -69,13 +69,22 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hosting.failover.plugins.module_utils import _agent
 
 
-def wait(path: str, timeout_seconds: float) -> tuple[dict[str, t.Any] | None, str]:
-    """The last status and why the host is not settled; an empty reason when it is."""
+def quorum_problem(estate: dict[str, t.Any]) -> str:
+    """Why the agent cannot read etcd; empty when it can."""
+    etcd = estate["etcd"]
+    return "" if etcd["reachable"] else f"etcd gives it no answer: {', '.join(etcd['unhealthy'])}"
+
+
+PROBLEMS = {"settled": _agent.serving_problem, "quorum": quorum_problem}
+
+
+def wait(path: str, wanted: str, timeout_seconds: float) -> tuple[dict[str, t.Any] | None, str]:
+    """The last status and why the host is not as it is wanted; an empty reason when it is."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
             estate = _agent.status(path)
-            problem = _agent.serving_problem(estate)
+            problem = PROBLEMS[wanted](estate)
         except _agent.AgentError as error:
             estate, problem = None, str(error)
         if not problem or time.monotonic() > deadline:
@@ -87,15 +96,15 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "wait_for": {"type": "str", "choices": ["nothing", "settled"], "default": "nothing"},
+            "wait_for": {"type": "str", "choices": ["nothing", *PROBLEMS], "default": "nothing"},
             "timeout_seconds": {"type": "float", "default": 60.0},
             **_agent.ARGUMENT_SPEC,
         },
         supports_check_mode=True,
     )
     path = module.params["socket"]
-    if module.params["wait_for"] == "settled":
-        estate, problem = wait(path, module.params["timeout_seconds"])
+    if module.params["wait_for"] in PROBLEMS:
+        estate, problem = wait(path, module.params["wait_for"], module.params["timeout_seconds"])
         if problem:
             limit = module.params["timeout_seconds"]
             module.fail_json(msg=f"The host did not settle within {limit:g} s: {problem}", estate=estate)

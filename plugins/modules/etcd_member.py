@@ -22,11 +22,14 @@ options:
         are up.
       - V(joined) announces the member to a healthy cluster, after the removal of an entry whose data is gone, starts it
         and waits.
+      - V(rejoined) is V(joined) for a member whose data is of a cluster that went on without it. The data is put aside.
       - V(started) enables and starts a member that has data.
       - V(restarted) restarts the member if all others are healthy, and waits.
       - V(healthy) waits until this member is healthy and the cluster consists of exactly the wanted hosts.
+      - V(alone) makes this member a cluster of its own, with the data it has, when it has no quorum and a person says
+        that all others are off (O(without)). One of them that answers all the same is a reason to refuse.
     type: str
-    choices: [bootstrapped, joined, started, restarted, healthy]
+    choices: [bootstrapped, joined, rejoined, started, restarted, healthy, alone]
     required: true
   name:
     description: Name of the member, the host's name in the inventory.
@@ -36,6 +39,11 @@ options:
     description: Addresses of all hosts that should be members, by name.
     type: dict
     required: true
+  without:
+    description: Hosts that are certainly off. Only with O(state=alone).
+    type: list
+    elements: str
+    default: []
   token:
     description: Token of a new cluster, the name of the estate.
     type: str
@@ -62,7 +70,7 @@ options:
     default: 60
 attributes:
   check_mode:
-    description: Reports whether something would be done.
+    description: Reports whether something would be done. The gates of V(alone) are asked.
     support: full
   diff_mode:
     description: Has nothing to show.
@@ -97,7 +105,9 @@ failover_refused:
   sample: true
 """
 
+import socket
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -189,6 +199,52 @@ class Worker:
         self.start(_etcd.make_joined_cluster(members, self.params["name"], self.own_url), is_new=False)
         self.wait_healthy()
 
+    def rejoin(self) -> None:
+        """Put the data of another life aside, and join."""
+        self.read_cluster()
+        self.systemctl("stop", _etcd.UNIT)
+        data = Path(self.params["data_directory"])
+        aside = data.with_name(f"{data.name}.before-rejoin-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        data.rename(aside)
+        self.done.append(f"put the old data aside as {aside}")
+        self.join()
+
+    def judge_alone(self) -> bool:
+        """Whether this member has to become a cluster of its own; refuses where it must not."""
+        if self.client("127.0.0.1").is_healthy():
+            return False
+        without = self.params["without"]
+        answering = [name for name in without if name in self.addresses and listens(self.addresses[name])]
+        reasons = _etcd.decide_alone(self.addresses, self.params["name"], without, answering)
+        if reasons:
+            raise _etcd.EtcdRefusedError(
+                f"etcd has no quorum, and {self.params['name']} may not go on alone: {'; '.join(reasons)}."
+            )
+        return True
+
+    def go_alone(self) -> None:
+        """Become a cluster of its own (etcd op-guide/recovery, "Restoring a cluster", --force-new-cluster)."""
+        if not self.judge_alone():
+            return
+        force = Path(self.params["bootstrap_file"])
+        before = self.read_process()
+        cf.write_file(str(force), b"ETCD_FORCE_NEW_CLUSTER=true\n", 0o644, 0, 0)
+        try:
+            self.systemctl("restart", "--no-block", _etcd.UNIT)
+            end = time.monotonic() + self.params["timeout_seconds"]
+            while self.read_process() in (before, "0") and time.monotonic() < end:
+                time.sleep(POLL_SECONDS / 3)
+        finally:
+            # Read once, at the start; a later start with it would remove members that have joined meanwhile.
+            force.unlink()
+        self.done.append(f"goes on without {', '.join(self.params['without'])}")
+        self.wait_healthy()
+
+    def read_process(self) -> str:
+        """Return the id of etcd's process, 0 without one."""
+        command = ["systemctl", "show", "--property=MainPID", "--value", _etcd.UNIT]
+        return str(self.module.run_command(command)[1]).strip() or "0"
+
     def restart(self) -> None:
         """Restart this member, if the others hold the quorum meanwhile."""
         local = self.client("127.0.0.1")
@@ -237,6 +293,10 @@ class Worker:
             self.start(_etcd.make_initial_cluster(self.addresses), is_new=True)
         elif state == "joined":
             self.join()
+        elif state == "rejoined":
+            self.rejoin()
+        elif state == "alone":
+            self.go_alone()
         elif state == "started":
             self.systemctl("enable", "--quiet", _etcd.UNIT)
             self.systemctl("start", "--no-block", _etcd.UNIT)
@@ -247,16 +307,33 @@ class Worker:
             self.confirm()
 
 
+def listens(address: str, timeout: float = 2.0) -> bool:
+    """Whether a host takes connections of other members."""
+    try:
+        socket.create_connection((address, _etcd.PEER_PORT), timeout).close()
+    except OSError:
+        return False
+    return True
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=_etcd.MEMBER_SPEC, supports_check_mode=True)
-    if module.check_mode:
+    if module.check_mode and module.params["state"] != "alone":
         module.exit_json(changed=module.params["state"] != "healthy", done=[])
     worker = Worker(module)
     try:
+        if module.check_mode:
+            module.exit_json(changed=worker.judge_alone(), done=[])
         worker.run()
     except _etcd.EtcdRefusedError as error:
-        refusal = {"code": "etcd_at_risk", "message": str(error), "observed": "", "limit": "", "fix": ""}
+        code = "not_fenced" if module.params["state"] == "alone" else "etcd_at_risk"
+        fix = (
+            "Bring a majority back; or see that they are off, and name each: --confirm-fenced."
+            if code == "not_fenced"
+            else ""
+        )
+        refusal = {"code": code, "message": str(error), "observed": "", "limit": "", "fix": fix}
         module.fail_json(msg=str(error), done=worker.done, failover_refused=True, refusals=[refusal])
     except (_etcd.EtcdError, OSError) as error:
         module.fail_json(msg=str(error), done=worker.done)

@@ -27,7 +27,7 @@ def pages() -> Mapping[Path, str]:
         REFERENCE / "index.md": page(
             "Reference",
             "the code",
-            "All but the benchmarks is generated from the code, and `make test` fails when it is not up to date.",
+            "All but what was measured is generated from the code, and `make test` fails when it is not up to date.",
             table(
                 ("page", "what is in it"),
                 [
@@ -40,6 +40,7 @@ def pages() -> Mapping[Path, str]:
                     ("[Scenarios](scenarios.md)", "keys, steps and conditions of drills, and those that are shipped"),
                     ("[Faults](faults.md)", "what a drill can do to hosts, and how it is undone"),
                     ("[Files and JSON](formats.md)", "run folder, journal, result, probe, what `--json` prints"),
+                    *([("[Drills, measured](drills.md)", "what came of every scenario")] if _measured() else []),
                     ("[Benchmarks](benchmarks.md)", "what was measured, on which machine"),
                 ],
             ),
@@ -47,6 +48,11 @@ def pages() -> Mapping[Path, str]:
             table(("role", "what it does"), roles),
         )
     }
+
+
+def _measured() -> bool:
+    """Whether the results of a drill matrix are part of the documentation."""
+    return (REFERENCE / "drills.md").exists()
 
 
 def _names(kind: str) -> str:

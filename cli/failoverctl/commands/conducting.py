@@ -151,6 +151,12 @@ def mention_unfinished(settings: Settings, estate: Estate) -> None:
         )
     else:
         tell(f"Note: the last run, {run.run_id}, was interrupted{where}.")
+    if run.runbook == "drill":
+        tell(
+            "What it broke is put right by the hosts themselves when its time is over; failoverctl drill mend does it "
+            f"now. How it went: failoverctl runs show {run.run_id}"
+        )
+        return
     tell(
         "failoverctl resume looks at the hosts and goes on; failoverctl rollback undoes what can be undone. "
         f"How it went: failoverctl runs show {run.run_id}"
@@ -272,6 +278,7 @@ GATES = {
     "switchover": "docs/howto/switchover.md#gates",
     "failover": "docs/howto/failover.md#gates",
     "rejoin": "docs/howto/failover.md#rejoin",
+    "drill": "docs/howto/drills.md",
 }
 
 
@@ -279,6 +286,8 @@ def _why_refused(result: Mapping[str, Any]) -> str:
     """Return why a gate is there; for a failover, what may be lost."""
     from failoverctl.report.text import loss_sentence
 
+    if result["runbook"] == "drill":
+        return "nothing was broken: a drill proves something only where all is well and it is wanted."
     answer = result.get("failover") or {}
     if answer.get("possible_loss"):
         return f"nothing was changed. {loss_sentence(answer['possible_loss'])}"
@@ -302,6 +311,8 @@ def _locked(lock: Mapping[str, Any], directory: Path, code: ExitCode) -> Failove
     elif verdict:
         why = f"that run was started on this machine and has ended ({verdict}) without giving its lock back."
         fix = f"failoverctl resume {folder.name}: it looks where that run left the estate, and gives its lock back."
+        if RunFolder(folder).runbook == "drill":
+            fix = f"failoverctl drill mend {folder.name}: it puts right what that drill broke, and gives its lock back."
     what = f"the estate is locked by {lock_line(lock, datetime.now(UTC))}."
     return FailoverctlError(what, why=why, fix=fix, docs="docs/howto/trouble.md#a-run-was-interrupted", exit_code=code)
 

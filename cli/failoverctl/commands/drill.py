@@ -219,11 +219,65 @@ def report(ctx: click.Context, scenario: str | None, as_json: bool) -> None:
         out(drills.matrix([(summary, {}) for summary in summaries], **app.look(sys.stdout)))
         return
     out(drills.runs(runs, **app.look(sys.stdout)))
-    out(f" Writes paused: {drills.spread(summaries[0].paused)}")
+    out(f" Writes paused: {drills.spread(summaries[0].paused, 'run')}")
     out(f" Lost so far:   {drills.losses(summaries[0])}")
     newest = _directory(settings) / runs[-1].run_id / "report.html"
     if newest.exists():
         talk(f"Report: {newest}")
+
+
+@drill.command()
+@click.argument("run", required=False)
+@click.option("-y", "--yes", is_flag=True, envvar="FAILOVERCTL_YES", show_envvar=True, help="Do not ask.")
+@common_options
+@click.pass_context
+def mend(ctx: click.Context, run: str | None, yes: bool) -> None:
+    """Put right what a killed drill left: the last one, or RUN.
+
+    The hosts do it by themselves when the time of the drill is over; this does it now, and gives
+    its lock back. Harmless when nothing is left.
+    """
+    from failoverctl import estate as estates
+    from failoverctl import estate_query, runs
+    from failoverctl.drill.mend import mend as undo
+    from failoverctl.drill.targets import Targets
+
+    app = app_of(ctx)
+    settings = app.settings()
+    require_answer(yes, "drill mend")
+    estate = estates.load(settings, cached=True)
+    directory = _directory(settings)
+    folder = runs.find(directory, run) if run else runs.unfinished(directory, estate.name)
+    if folder is not None and folder.runbook != _runbook():
+        folder = None
+    if folder is not None and folder.verdict() == "running":
+        raise FailoverctlError(
+            f"run {folder.run_id} is at work.",
+            fix="press Ctrl-C where it runs: it puts everything right itself.",
+            exit_code=ExitCode.LOCKED,
+        )
+    ask("Undo everything that drills may have left on the hosts?", yes)
+    with Targets.open(settings, estate) as targets:
+        problems = undo(targets)
+    if folder is not None:
+        estate_query.release_lock(settings, estate, folder.run_id)
+        estate_query.acknowledge(settings, estate, folder.run_id)
+        folder.close("mended", None)
+    show_state(app, estate, look(settings, estate))
+    if problems:
+        raise FailoverctlError(
+            "not everything could be undone:\n" + "\n".join(problems),
+            fix=app.command("status") + ", then the same command again.",
+            docs="docs/howto/drills.md",
+        )
+    out("Nothing of a drill is left on the hosts.")
+
+
+def _runbook() -> str:
+    """Return the name of the runbook that a drill is, in the names of runs."""
+    from failoverctl.drill.history import RUNBOOK
+
+    return RUNBOOK
 
 
 def exit_code(words: Sequence[str], outcomes: Sequence[Outcome]) -> ExitCode:

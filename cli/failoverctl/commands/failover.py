@@ -21,7 +21,7 @@ from failoverctl.commands.conducting import (
     show_plan,
     show_state,
 )
-from failoverctl.commands.options import data_hosts, measure_options, measured_target, require_data_host
+from failoverctl.commands.options import data_hosts, measure_options, measured_target, require_data_host, require_voter
 from failoverctl.errors import ExitCode
 
 PAGE = "docs/howto/failover.md"
@@ -45,7 +45,8 @@ PAGE = "docs/howto/failover.md"
     multiple=True,
     metavar="HOST",
     shell_complete=data_hosts,
-    help="This host is certainly off. Without a majority of etcd nothing else can prove it.  [repeatable]",
+    help="This host is certainly off. Without a majority of etcd nothing else can prove it; then name every data host "
+    "and witness that is off.  [repeatable]",
 )
 @click.option(
     "--confirm-estate",
@@ -96,8 +97,9 @@ def failover(
         if accept_data_loss and yes:
             require_name(confirm_estate, "--accept-data-loss", "--confirm-estate")
     estate = estates.load(settings, cached=True)
-    for name in (to, *confirm_fenced):
-        require_data_host(estate, name)
+    require_data_host(estate, to)
+    for name in confirm_fenced:
+        require_voter(estate, name)
     if accept_data_loss and confirm_estate:
         ask_name("", estate.name, confirm_estate)
     mention_unfinished(settings, estate)

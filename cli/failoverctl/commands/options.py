@@ -64,6 +64,22 @@ def require_data_host(estate: Estate, name: str) -> None:
         )
 
 
+def require_voter(estate: Estate, name: str) -> None:
+    """Refuse a name that is no host that votes: a data host or a witness.
+
+    :raises FailoverctlError: with the nearest name.
+    """
+    names = [host.name for role in ("database", "witness") for host in estate.in_role(role)]
+    if name not in names:
+        from failoverctl.problems import nearest
+
+        raise FailoverctlError(
+            f"{name!r} is no data host and no witness of estate {estate.name}.",
+            fix=nearest(name, names),
+            exit_code=ExitCode.USAGE,
+        )
+
+
 def measure_options(*, unasked: bool, baseline: str) -> Callable[[F], F]:
     """Return a decorator that adds the options of measuring.
 

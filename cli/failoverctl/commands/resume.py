@@ -106,6 +106,13 @@ def _work(
     if folder is None:
         _tell_nothing(as_json, verb, f"no run of estate {estate.name or '?'} was cut short")
         return
+    if folder.runbook == "drill":
+        raise FailoverctlError(
+            f"run {folder.run_id} is a drill: there is nothing to go on with, only something to put right.",
+            fix=app.command(f"drill mend {folder.run_id}"),
+            docs="docs/howto/drills.md",
+            exit_code=ExitCode.USAGE,
+        )
     state = folder.state()
     parameters = dict(folder.request().get("parameters") or {})
     if plan:

@@ -54,8 +54,9 @@ def show_once(app: App, *, as_json: bool, compact: bool = False) -> ExitCode:
     estate = estates.load(settings, cached=True)
     health = look(settings, estate)
     words = healths.suggestions(estate, health)
-    if unfinished_run(settings, estate) and health.verdict != "unreachable":
-        words = ["resume", *words]
+    unfinished = unfinished_run(settings, estate)
+    if unfinished and health.verdict != "unreachable":
+        words = ["drill mend" if unfinished.runbook == "drill" else "resume", *words]
     following = [app.command(text) for text in words]
     at = datetime.now(UTC)
     if as_json:

@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from failoverctl.drill.phases import Mark
 
-#: What the agent logs, and the phase it tells of. The first that fits counts.
+#: How the agent's log begins each line: level and logger.
+_PREFIX = re.compile(r"^[A-Z]+ failover-agent[\w.-]*: ")
+
+#: What the agent logs, and the phase it tells of. Most lines begin with the name of what it does.
 _WORDS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (
-        "detect",
-        re.compile(
-            r"begin(s|ning)? (an )?election|BeginElection|leader (key )?is (absent|gone)|election for term", re.I
-        ),
-    ),
-    ("fence", re.compile(r"\bfenc(e|ed|ing)\b|killed the database|step(s|ped|ping)? down", re.I)),
-    ("promote", re.compile(r"^(INFO|WARNING) \S+: (leading in term|primary in term)|promot(e|ed|ing)\b", re.I)),
+    ("detect", re.compile(r"^(BeginElection|AcquireLeader|StepDown)\b|^election of term")),
+    ("fence", re.compile(r"^Fence\w*\b|^fencing\b")),
+    ("promote", re.compile(r"^Promote\b|^(leading|primary) in term")),
 )
 
 
@@ -43,7 +41,7 @@ def parse_log(host: str, text: str, to_probe: Callable[[float], float], uncertai
             stamp = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
         except (ValueError, KeyError, TypeError):
             continue
-        message = _message(entry)
+        message = _PREFIX.sub("", _message(entry))
         phase = next((word for word, pattern in _WORDS if pattern.search(message)), "")
         if phase:
             found.append(Mark(phase, to_probe(stamp), host, message[:160], uncertain))

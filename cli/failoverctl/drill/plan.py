@@ -105,7 +105,7 @@ def unrolled(steps: Iterable[Step]) -> Iterator[Step]:
 def _planned(step: Step, faults: Mapping[str, Named]) -> Planned:
     limit = step.limit_seconds if isinstance(step, WaitForStep | CommandStep) else None
     words = [_without_marks(word) for word in step.words] if isinstance(step, CommandStep) else ()
-    return Planned("Act", title_of(step, faults, step.hosts if isinstance(step, FaultStep) else (), words), limit)
+    return Planned("Act", title_of(step, faults, list(step.hosts) if isinstance(step, FaultStep) else [], words), limit)
 
 
 def title_of(step: Step, faults: Mapping[str, Named], hosts: Sequence[str], words: Sequence[str] = ()) -> str:
@@ -138,7 +138,7 @@ def _fault(step: FaultStep, faults: Mapping[str, Named], hosts: Sequence[str]) -
     words = _Words({key: _spoken(option.default) for key, option in fault.options.items()})
     words["to"] = "everybody"
     words |= {key: _spoken(value) for key, value in step.options.items()}
-    words["hosts"] = _spoken(tuple(hosts))
+    words["hosts"] = _spoken(hosts)
     return fault.summary.format_map(words).rstrip(".") + lasting
 
 
@@ -150,9 +150,12 @@ class _Words(dict[str, str]):
 
 
 def _spoken(value: object) -> str:
+    """Return a value as a sentence has it: selectors in words; a tuple is of hosts that are known, by their names."""
     if value is None:
         return ""
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
+        return " and ".join(map(str, value))
+    if isinstance(value, list):
         return " and ".join(_spoken(item) for item in value)
     return SPOKEN.get(str(value), str(value))
 

@@ -83,14 +83,14 @@ def show(
     return "\n".join(lines)
 
 
-def spread(found: Spread | None) -> str:
-    """Return median, 95th percentile and worst of earlier runs, or what to say without one."""
+def spread(found: Spread | None, runs: str = "earlier run") -> str:
+    """Return median, 95th percentile and worst of some runs, or what to say without one."""
     if found is None:
-        return "no earlier run"
+        return f"no {runs}"
     if found.n == 1:
-        return f"{short(found.median)} in the one earlier run"
+        return f"{short(found.median)} in the one {runs}"
     middle = f"median {short(found.median)}, p95 {short(found.p95)}, worst {short(found.worst)}"
-    return f"{middle} of {found.n} earlier runs"
+    return f"{middle} of {found.n} {runs}s"
 
 
 def losses(summary: Summary) -> str:
@@ -136,6 +136,7 @@ def matrix(found: Sequence[tuple[Summary, Mapping[str, int]]], *, colour: bool, 
 def runs(found: Sequence[DrillRun], *, colour: bool, width: int) -> str:
     """Return a line for each run of one scenario, with its phases in seconds since the fault."""
     names = ("first_error", "detect", "fence", "promote", "vip", "first_write", "steady")
+    short_names = {"first_error": "ERROR", "first_write": "WRITE"}
     rows: list[list[str | Text]] = [
         [
             run.run_id,
@@ -148,7 +149,15 @@ def runs(found: Sequence[DrillRun], *, colour: bool, width: int) -> str:
         ]
         for run in found
     ]
-    head = ["RUN", "VERDICT", "PAUSED", *(name.replace("_", " ").upper() for name in names), "HTTP", "LOST", "WHOLE"]
+    head = [
+        "RUN",
+        "VERDICT",
+        "PAUSED",
+        *(short_names.get(name, name.upper()) for name in names),
+        "HTTP",
+        "LOST",
+        "WHOLE",
+    ]
     return columns(head, rows, colour=colour, width=width)
 
 

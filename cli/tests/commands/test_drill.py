@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from failoverctl import runs
+from failoverctl import estate_query, runs
 from failoverctl.conduct import Outcome
-from failoverctl.drill import edges, engine, scenario
+from failoverctl.drill import edges, engine, scenario, targets
 from failoverctl.drill.engine import EXIT_CODES, Order
-from failoverctl.errors import ExitCode
+from failoverctl.errors import ExitCode, FailoverctlError
 from failoverctl.journal import RunState
 
 from .conftest import Operator
@@ -238,7 +238,7 @@ def test_the_report_of_all_and_of_one(operator: Operator, drills: Drills) -> Non
     operator.types("drill", "run", "power", "-y", "--repeat", "3")
     assert "3 pass" in operator.types("drill", "report").out
     answer = operator.types("drill", "report", "power")
-    assert "Writes paused: median 4.2 s, p95 4.2 s, worst 4.2 s of 3 earlier runs" in answer.out
+    assert "Writes paused: median 4.2 s, p95 4.2 s, worst 4.2 s of 3 runs" in answer.out
     assert "nothing in 3 runs" in answer.out
     assert "+3.90 s" in answer.out
     document = operator.types("drill", "report", "--json").json()
@@ -257,3 +257,78 @@ def test_runs_list_and_show_know_drills(operator: Operator, drills: Drills) -> N
     assert json.loads(
         (Path(drills.orders[0].settings.state_directory.value) / "runs" / shown["run_id"] / "result.json").read_text()
     )
+
+
+class Hosts:
+    """In the place of the ways to the hosts: what was run there."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+        self.silent: set[str] = set()
+        self.hosts = ("www1", "www2")
+        self.laboratory = None
+
+    def __enter__(self) -> Hosts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing."""
+
+    def run(self, host: str, argv: list[str], **_: Any) -> None:
+        if host in self.silent:
+            raise FailoverctlError(f"{host} does not answer")
+        self.said.append((host, argv[-1]))
+
+
+@pytest.fixture
+def hosts(monkeypatch: pytest.MonkeyPatch, agents: dict[str, Any]) -> Hosts:
+    """Hosts that do as they are told, and healthy agents."""
+    assert agents
+    made = Hosts()
+    monkeypatch.setattr(targets.Targets, "open", lambda *_: made)
+    monkeypatch.setattr(estate_query, "acknowledge", lambda *_: True)
+    return made
+
+
+def died(operator: Operator) -> runs.RunFolder:
+    """A drill whose process is gone."""
+    folder = runs.create(operator.folder / "state/runs", "drill", {"estate": "cli"})
+    request = json.loads((folder.path / "request.json").read_text())
+    (folder.path / "request.json").write_text(json.dumps({**request, "process": {"pid": 0, "boot_id": "gone"}}))
+    return folder
+
+
+@pytest.mark.usefixtures("drills")
+def test_a_killed_drill_is_put_right(operator: Operator, hosts: Hosts) -> None:
+    folder = died(operator)
+    assert folder.verdict() == "died"
+    shown = operator.types("status")
+    assert "Next: failoverctl drill mend" in shown.out
+    assert "failoverctl drill mend does it" in " ".join(shown.err.split())
+    refused = operator.types("resume", "-y", folder.run_id)
+    assert refused.code == ExitCode.USAGE
+    assert f"failoverctl drill mend {folder.run_id}" in refused.err
+    hosts.silent = {"www2"}
+    assert operator.types("drill", "mend", "-y").code == ExitCode.FAILED
+    hosts.silent = set()
+    answer = operator.types("drill", "mend", "-y", folder.run_id)
+    assert (answer.code, answer.out) == (0, "Nothing of a drill is left on the hosts.\n")
+    assert {host for host, _ in hosts.said} == {"www1", "www2"}
+    assert any("failover-drill-deadman-*.timer" in script for _, script in hosts.said)
+    assert folder.closed()["how"] == "mended"
+    assert "drill mend" not in operator.types("status").out
+
+
+@pytest.mark.usefixtures("drills", "hosts")
+def test_a_drill_that_is_at_work_is_not_mended(operator: Operator) -> None:
+    folder = runs.create(operator.folder / "state/runs", "drill", {"estate": "cli"})
+    answer = operator.types("drill", "mend", "-y", folder.run_id)
+    assert answer.code == ExitCode.LOCKED
+    assert "is at work" in answer.err
+
+
+@pytest.mark.usefixtures("drills", "hosts")
+def test_a_drill_that_was_interrupted_has_left_nothing(operator: Operator, drills: Drills) -> None:
+    drills.verdicts = ["interrupted"]
+    operator.types("drill", "run", "power", "-y")
+    assert "drill mend" not in operator.types("status").out

@@ -161,13 +161,13 @@ def test_a_script_that_accepts_a_loss_names_the_estate(operator: Operator, playb
     assert operator.types("failover", "--accept-data-loss", "-y", "--confirm-estate", "cli").code == 0
 
 
-def test_hosts_that_are_fenced_must_be_data_hosts(operator: Operator, playbooks: Playbooks) -> None:
-    answer = operator.types("failover", "-y", "--confirm-fenced", "www1", "--confirm-fenced", "witness")
+def test_hosts_that_are_fenced_must_be_voters(operator: Operator, playbooks: Playbooks) -> None:
+    answer = operator.types("failover", "-y", "--confirm-fenced", "www1", "--confirm-fenced", "witnes")
     assert answer.code == ExitCode.USAGE
-    assert "'witness' is no data host of estate cli" in answer.err
+    assert "'witnes' is no data host and no witness of estate cli.\n  Fix: did you mean 'witness'?" in answer.err
     playbooks.events["failover"] = (promoted(), 0)
-    assert operator.types("failover", "-y", "--confirm-fenced", "www1").code == 0
-    assert playbooks.requests[-1].variables["failover_confirm_fenced"] == ["www1"]
+    assert operator.types("failover", "-y", "--confirm-fenced", "www1", "--confirm-fenced", "witness").code == 0
+    assert playbooks.requests[-1].variables["failover_confirm_fenced"] == ["www1", "witness"]
 
 
 # -------------------------------------------------------------------------------------------- rejoin

@@ -17,8 +17,8 @@ def test_phases_are_known_by_their_words() -> None:
     text = "\n".join(
         [
             line("INFO failover-agent: failover-agent 0.1.0 of estate shop on www2", 1000.0),
-            line("WARNING failover-agent: begins an election for term 4", 1012.5),
-            line(list(b"CRITICAL failover-agent: fenced: the lease is over"), 1013.0),
+            line("INFO failover-agent: BeginElection: nobody leads in term 3", 1012.5),
+            line(list(b"CRITICAL failover-agent: Fence: the lease is over"), 1013.0),
             line("INFO failover-agent: leading in term 4", 1014.25),
             "not json",
             "{}",
@@ -35,7 +35,7 @@ def test_phases_are_known_by_their_words() -> None:
 def test_each_host_has_its_own_clock_and_silent_ones_have_no_marks() -> None:
     def run(host: str, argv: Sequence[str]) -> str:
         assert argv == log_command(995.0)
-        return "" if host == "www1" else line("leading in term 4, WARNING: primary in term 4", 1010.0)
+        return "" if host == "www1" else line("Hold: somebody leads in term 4", 1010.0)
 
     def to_probe(host: str, epoch: float) -> float:
         return epoch - 1000.0 - (0.5 if host == "www2" else 0.0)

@@ -65,6 +65,42 @@ def test_no_new_cluster_beside_data() -> None:
         _etcd.decide_actions(ADDRESSES, {"www1": EMPTY, "www2": EMPTY, "witness": LONELY})
 
 
+def alone(name: str) -> _etcd.View:
+    """A healthy member that is a cluster of its own."""
+    return replace(GOOD, members=tuple(member for member in listed() if member.name == name))
+
+
+def test_a_member_whose_cluster_went_on_without_it_rejoins() -> None:
+    views = {"www1": LONELY, "www2": alone("www2"), "witness": EMPTY}
+    assert _etcd.decide_actions(ADDRESSES, views) == {"www1": "rejoin", "www2": "none", "witness": "join"}
+
+
+def test_a_member_that_is_only_down_does_not_rejoin() -> None:
+    assert _etcd.decide_actions(ADDRESSES, {"www1": LONELY, "www2": GOOD, "witness": GOOD})["www1"] != "rejoin"
+
+
+def test_two_clusters_are_for_a_person() -> None:
+    views = {"www1": GOOD, "www2": alone("www2"), "witness": GOOD}
+    with pytest.raises(_etcd.EtcdRefusedError, match="there are two etcd clusters"):
+        _etcd.decide_actions(ADDRESSES, views)
+
+
+@pytest.mark.parametrize(
+    ("without", "answering", "words"),
+    [
+        (["www1", "witness"], [], []),
+        (["www1"], [], ["witness votes too"]),
+        ([], [], ["witness, www1 votes too"]),
+        (["www1", "witness"], ["www1"], ["www1 is said to be off, but its etcd answers"]),
+        (["www1", "www2", "witness"], [], ["www2 is said to be off, but it is the host to go on"]),
+    ],
+)
+def test_who_may_go_on_alone(without: list[str], answering: list[str], words: list[str]) -> None:
+    reasons = _etcd.decide_alone(ADDRESSES, "www2", without, answering)
+    assert len(reasons) == len(words)
+    assert all(word in reason for word, reason in zip(words, reasons, strict=True))
+
+
 def test_a_bootstrap_that_broke_off_goes_on() -> None:
     views = {"www1": replace(LONELY, pending=True), "www2": EMPTY, "witness": EMPTY}
     assert _etcd.decide_actions(ADDRESSES, views) == {"www1": "none", "www2": "bootstrap", "witness": "bootstrap"}

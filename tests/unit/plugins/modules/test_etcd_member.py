@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.hosting.failover.plugins.module_utils import _config_files, _etcd
@@ -139,3 +139,67 @@ def test_the_first_start_is_confirmed_when_all_are_healthy(tmp_path: Path, clust
 def test_check_mode_does_nothing(tmp_path: Path, cluster: Cluster, run_module: Run, state: str, changes: bool) -> None:
     assert run_module(etcd_member, args(tmp_path, state), check=True)["changed"] is changes
     assert (cluster.log, (tmp_path / "calls").exists()) == ([], False)
+
+
+class TestAlone:
+    """The witness goes on without www1 and www2."""
+
+    WITHOUT: ClassVar[dict[str, Any]] = {"without": ["www1", "www2"]}
+
+    @pytest.fixture(autouse=True)
+    def _nobody_listens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(etcd_member, "listens", lambda _address: False)
+
+    def test_with_a_quorum_nothing_is_done(self, tmp_path: Path, cluster: Cluster, run_module: Run) -> None:
+        assert cluster.members
+        assert not run_module(etcd_member, args(tmp_path, "alone", **self.WITHOUT))["changed"]
+        assert not (tmp_path / "calls").exists()
+
+    def test_it_is_forced_once(
+        self, tmp_path: Path, cluster: Cluster, run_module: Run, programs: Callable[[str, str], None]
+    ) -> None:
+        cluster.sick.add("witness")
+        kept = f"cp {tmp_path}/bootstrap.env {tmp_path}/seen; echo 77 > {tmp_path}/pid"
+        programs("systemctl", f'case "$1" in show) cat {tmp_path}/pid;; restart) {kept};; esac')
+        (tmp_path / "pid").write_text("12")
+        result = run_module(etcd_member, args(tmp_path, "alone", **self.WITHOUT))
+        assert result["done"] == ["goes on without www1, www2"]
+        assert (tmp_path / "seen").read_text() == "ETCD_FORCE_NEW_CLUSTER=true\n"
+        assert not (tmp_path / "bootstrap.env").exists()
+        assert "etcd on witness is not healthy after 1 s" in result["msg"]
+
+    @pytest.mark.parametrize("check", [False, True])
+    @pytest.mark.parametrize(
+        ("without", "listening", "words"),
+        [(["www1"], "", "www2 votes too"), (["www1", "www2"], "198.51.100.12", "www2 is said to be off, but")],
+    )
+    def test_it_is_refused(
+        self,
+        tmp_path: Path,
+        cluster: Cluster,
+        run_module: Run,
+        monkeypatch: pytest.MonkeyPatch,
+        without: list[str],
+        listening: str,
+        words: str,
+        check: bool,
+    ) -> None:
+        cluster.sick.add("witness")
+        monkeypatch.setattr(etcd_member, "listens", lambda address: address == listening)
+        result = run_module(etcd_member, args(tmp_path, "alone", without=without), check=check)
+        assert (result["failover_refused"], result["refusals"][0]["code"]) == (True, "not_fenced")
+        assert words in result["msg"]
+        assert not (tmp_path / "calls").exists()
+
+    def test_check_mode_asks_the_gates_only(self, tmp_path: Path, cluster: Cluster, run_module: Run) -> None:
+        cluster.sick.add("witness")
+        assert run_module(etcd_member, args(tmp_path, "alone", **self.WITHOUT), check=True)["changed"]
+        assert not (tmp_path / "calls").exists()
+
+
+def test_data_of_another_life_is_put_aside(tmp_path: Path, cluster: Cluster, run_module: Run) -> None:
+    (tmp_path / "data").mkdir()
+    result = run_module(etcd_member, args(tmp_path, "rejoined"))
+    assert cluster.log == ["remove witness", "add https://198.51.100.13:2380"]
+    assert result["done"][0].startswith(f"put the old data aside as {tmp_path}/data.before-rejoin-")
+    assert not (tmp_path / "data").exists()
