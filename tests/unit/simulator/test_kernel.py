@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from simulator.kernel import Call, CrashError, Event, Executor, Kernel, Lock, Process, Waiters
 
 
@@ -83,7 +84,8 @@ def test_a_frozen_process_goes_on_when_it_is_thawed(kernel: Kernel) -> None:
 
 
 def test_events_and_futures_wake_who_waits(kernel: Kernel) -> None:
-    process, event, story = Process(kernel, "www1"), Event(kernel), []
+    process, event = Process(kernel, "www1"), Event(kernel)
+    story: list[tuple[object, float]] = []
 
     def waits() -> None:
         story.append((event.wait(1.0), kernel.now))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from simulator import faults, mutations
 from simulator.campaign import campaign, quiet
 from simulator.run import run
