@@ -981,6 +981,11 @@ class World:
         self.network.block(one, other, ALL)
         self.network.block(other, one, ALL)
 
+    def mend(self, one: str, other: str) -> None:
+        """Undo one :meth:`cut`."""
+        self.network.unblock(one, other, ALL)
+        self.network.unblock(other, one, ALL)
+
     def heal(self) -> None:
         """All links are whole again."""
         self.network.heal()

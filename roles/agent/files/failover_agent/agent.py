@@ -416,7 +416,9 @@ class Agent:
         stalled = database.semi_sync_waits > 0 and database.semi_sync_acks == self._acks
         self._acks = database.semi_sync_acks
         silent = database.semi_sync_primary and (database.semi_sync_clients == 0 or stalled)
-        attached = () if silent else database.attached
+        sync = self._stored.sync if self._stored else None
+        asked = sync.members if sync and sync.mode == "strict" else tuple(self.config.peers)
+        attached = set(database.attached) - set(asked if silent else ())
         for name in self.config.peers:
             if not database.running or database.read_only or name in attached:
                 self._detached_since.pop(name, None)
@@ -424,13 +426,14 @@ class Agent:
                 self._detached_since.setdefault(name, now)
 
     def _received(self, stored: Stored | None, database: Database) -> dict[str, str]:
-        """What the connected replicas have received; asked only while one could become a member."""
+        """What the connected replicas have received; asked only while one could become a member, or leave."""
         sync = stored.sync if stored else None
         if sync is None or sync.primary != self.config.host or not database.semi_sync_primary:
             return {}
         received = {}
+        leaving = set(self._silent_now(stored)) & set(sync.members)
         for name in database.attached:
-            if name not in sync.members or sync.mode == "degraded":
+            if leaving or name not in sync.members or sync.mode == "degraded":
                 with contextlib.suppress(PeerError), contextlib.closing(self.connect(name)) as peer:
                     received[name] = str(peer.call("/position", timeout=_ASK_SECONDS)["gtid_io_pos"])
         return received

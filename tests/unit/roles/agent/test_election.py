@@ -369,7 +369,7 @@ class TestFailsafe:
         world.run(8.0)
         assert world.machines["www1"].server.writable
         promised = world.agent("www2").promised_until
-        world.cuts.discard(frozenset(("www2", ETCD)))
+        world.mend("www2", ETCD)
         while term_of(world).primary == "www1" and world.now < 1060.0:
             world.run(0.05)
         assert world.agent("www2").host.now() >= promised
