@@ -262,7 +262,7 @@ class Agent:
         self._seen = database
         if database.running:
             self._answered_at = now
-        if database.replication is not None and database.replication.io_running:
+        if database.replication is not None and database.replication.io_running and database.replication.sql_running:
             self._divergence = ""
         self.may_be_writable = (
             not database.read_only if database.running else self.may_be_writable and database.starting

@@ -84,6 +84,11 @@ class TestFork:
         with pytest.raises(RejoinError, match="www2 began in term 2"):
             rejoin.judge([Term(1, "www1"), Term(2, "www2")], IDS)
 
+    @pytest.mark.parametrize("history", [[], [Term(7, "www1")]])
+    def test_a_history_that_says_nothing_condemns_nothing(self, history: list[Term]) -> None:
+        with pytest.raises(RejoinError, match="does not go back far enough"):
+            rejoin.judge(history, IDS, "0-11-9")
+
     def test_what_is_older_than_the_history_belongs_to_it(self) -> None:
         official = rejoin.judge([Term(40, "www2", gtid="0-11-900")], IDS, "0-12-901")
         assert official(one("0-13-500"))
@@ -119,7 +124,9 @@ class TestTexts:
             "shop.items": {"inserted": 1, "updated": 2, "deleted": 0},
             "shop.orders": {"inserted": 1, "updated": 0, "deleted": 1},
         }
-        assert statements[1:3] == ["UPDATE shop.items SET price=price+1", "DELETE FROM shop.orders WHERE id=2"]
+        assert statements[0] == "CREATE TABLE shop.other(id INT PRIMARY KEY) ENGINE=InnoDB"
+        assert statements[2:4] == ["UPDATE shop.items SET price=price+1", "DELETE FROM shop.orders WHERE id=2"]
+        assert len(statements) == 6
 
     def test_a_replay_has_no_identity(self, version: str) -> None:
         lines = [line.encode() for line in self.text(version, "replayable.txt")]
