@@ -93,6 +93,11 @@ def test_what_came_of_a_failover(operator: Operator, playbooks: Playbooks, probe
     assert (document["failover"]["to"], document["rejoin"], document["automation"]) == ("www2", None, None)
 
 
+def test_automation_that_was_faster(operator: Operator, playbooks: Playbooks) -> None:
+    playbooks.events["failover"] = (promoted(result="already", term_after=5), 0)
+    assert operator.types("failover", "-y").out.startswith("www2 is primary in term 5: automation was faster\n")
+
+
 def test_a_failover_can_be_measured(operator: Operator, playbooks: Playbooks, prober: Prober) -> None:
     playbooks.events["failover"] = (promoted(), 0)
     answer = operator.types("failover", "-y", "--measure", "--writers", "4")
