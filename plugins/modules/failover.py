@@ -41,8 +41,8 @@ options:
     default: []
   since_term:
     description:
-      - The term that is to be left. If the estate is in a later one by now, with a primary that is alive (and is O(to), if
-        that is given), automation was faster, and nothing is done.
+      - The term that is to be left. If the estate is in a later one by now, with a primary that is alive (and is O(to),
+        if that is given), automation was faster, and nothing is done.
     type: int
   timeout_seconds:
     description: Seconds to wait for the agent's answer. A replica that has much to apply takes minutes.
