@@ -82,7 +82,7 @@ _RECLONE_SECONDS = 60.0
 _SHUT_OUT_SECONDS = 3.0
 #: What the status says of divergent transactions that were saved.
 _SAVED = ("transactions", "at", "sql")
-#: How often (seconds) the agent looks while an election runs, and while nobody leads.
+#: How often (seconds) the agent looks while an election runs, and while nobody leads or the database hangs.
 _ELECTION_PACE, _LEADERLESS_PACE = 0.1, 0.25
 
 
@@ -233,7 +233,7 @@ class Agent:
             self._problems = tuple(problems)
             if any(not isinstance(action, (Hold, StartDatabase)) for action in actions) and not problems:
                 self.wake.set()
-            if actions and not all(isinstance(action, Hold) for action in actions):
+            if view.database.running and not all(isinstance(action, Hold) for action in actions):
                 self._seen = self.database.observe()
             self._publish(view)
             self._align_followers()
@@ -245,7 +245,7 @@ class Agent:
         stored = self._stored
         if stored is None or stored.term is None:
             return self.config.policy.tick_interval
-        if stored.leader is None:
+        if stored.leader is None or self._seen.hung:
             return _LEADERLESS_PACE
         return _ELECTION_PACE if stored.leader.term > stored.term.term else self.config.policy.tick_interval
 
@@ -257,11 +257,13 @@ class Agent:
             _log.warning("etcd: %s", error)
             self._stored = None
         stored = self._stored
-        now = self.host.now()
+        asked = self.host.now()
         database = self._observe()
+        # A server that hangs takes its time to say nothing: what follows is judged by the time it is then.
+        now = self.host.now()
         self._seen = database
         if database.running:
-            self._answered_at = now
+            self._answered_at = asked
         if database.replication is not None and database.replication.io_running:
             self._divergence = ""
         self.may_be_writable = (
