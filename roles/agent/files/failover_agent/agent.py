@@ -266,9 +266,12 @@ class Agent:
             self._answered_at = asked
         if database.replication is not None and database.replication.io_running:
             self._divergence = ""
-        self.may_be_writable = (
-            not database.read_only if database.running else self.may_be_writable and database.starting
-        ) and self.directory.seeded
+        if self.config.engine == "none":
+            self.may_be_writable = self.host.gate_open
+        elif database.running:
+            self.may_be_writable = not database.read_only and self.directory.seeded
+        else:
+            self.may_be_writable = self.may_be_writable and database.starting
         self._note_attached(database, now)
         return View(
             now=now,
@@ -513,7 +516,8 @@ class Agent:
         What did not work is tried again by the guard's next round.
         """
         try:
-            self.host.fence()
+            if self.config.engine != "none":
+                self.host.fence()
             self.may_be_writable = False
         finally:
             self.host.close_gate()
@@ -522,7 +526,7 @@ class Agent:
     def _align_events(self) -> None:
         """Once a term, let the events run here that replication had left disabled on this host."""
         term = self._stored.term.term if self._stored and self._stored.term else 0
-        if self._role != "primary" or self._events_term == term:
+        if self._role != "primary" or self._events_term == term or self.config.engine == "none":
             return
         try:
             with self._connection(5.0) as connection:
@@ -820,6 +824,8 @@ class Agent:
         self._published = (self.lease.id, text)
 
     def _role_now(self) -> Role:
+        if self.config.engine == "none":
+            return "primary" if self.host.gate_open else "replica"
         if not self.directory.seeded or self.seeding:
             return "unseeded"
         if not self._seen.running:

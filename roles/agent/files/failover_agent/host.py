@@ -253,6 +253,8 @@ class Host:
 
     def disk_free_fraction(self) -> float:
         """Free share (0..1) of the file system that holds the data directory."""
+        if self._config.engine == "none":
+            return 1.0
         usage = shutil.disk_usage(self._config.database_directory)
         return usage.free / usage.total
 

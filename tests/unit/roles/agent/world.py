@@ -38,7 +38,7 @@ from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, Guard
 from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease, read_note
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
-from failover_agent.model import Acknowledged, Policy, Stored, Sync, Term, to_json, utc
+from failover_agent.model import Acknowledged, Engine, Policy, Stored, Sync, Term, to_json, utc
 from failover_agent.peer import Peer, PeerError
 
 from .sim_etcd import Etcd
@@ -508,7 +508,15 @@ class World:
     ``operations`` is the trace of what agents did, newest last; ``watchers`` hear of each one before it takes place.
     """
 
-    def __init__(self, names: Sequence[str] = ("www1", "www2"), *, seed: int = 0, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str] = ("www1", "www2"),
+        *,
+        seed: int = 0,
+        policy: Policy | None = None,
+        engine: Engine = "mariadb",
+    ) -> None:
+        self.engine: Engine = engine
         self.random = random.Random(seed)
         self.policy = policy or Policy()
         self.now = 1000.0
@@ -549,6 +557,7 @@ class World:
             state_directory=str(folder / "state"),
             database_directory=str(folder / "data"),
             policy=self.policy,
+            engine=self.engine,
         )
 
     def close(self) -> None:
