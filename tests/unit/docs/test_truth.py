@@ -143,7 +143,8 @@ def names() -> set[str]:
     """Every name with one of our prefixes that means something."""
     known = {*_estate.ESTATE_SPEC, *_estate.MADE_NAMES, *METRICS}
     known |= {f"failover_{kind}" for kind in _estate.GROUP_KINDS}
-    known |= {"failover_agent", "failover_fence", "failover_probe", "failover_repl", "keepalived_script"}
+    known |= {"failover_agent", "failover_fence", "failover_probe", "failover_repl", "failover_shut_out"}
+    known |= {"keepalived_script"}
     known |= refusal_codes()
     known |= {path.stem for kind in ("modules", "filter") for path in plugin_paths(kind)}
     for role in role_paths():
