@@ -43,6 +43,7 @@ from failover_agent.model import (
     MakeReadOnly,
     Member,
     OpenGate,
+    Order,
     Pause,
     Policy,
     Promote,
@@ -124,6 +125,9 @@ class Rejoins(Protocol):
     def fork(self, history: Sequence[Term], present: str) -> str:
         """Where this host left the estate's history; ``present`` is the primary's position."""
 
+    def divergent(self, fork: str) -> Sequence[Any]:
+        """The transactions beyond ``fork``."""
+
     def save_divergent(self, fork: str) -> Any:
         """Save what lies beyond ``fork``; None when there is nothing."""
 
@@ -196,6 +200,9 @@ class Agent:
         self._divergence = ""
         self._saved: Any = None
         self._copying = False
+        self.ordered: Order = ""
+        self.copies = 0
+        self.copy_error = ""
         self._copy_after = 0.0
         self._silenced: dict[str, int] = {}
         self._shut_out_next = 0.0
@@ -302,6 +309,7 @@ class Agent:
             divergence=self._divergence,
             silenced=self._silent_now(stored),
             muted_at=self._muted_at(),
+            ordered=self.ordered,
             engine=self.config.engine,
         )
 
@@ -774,12 +782,16 @@ class Agent:
                 done = self.seed(discard=True)
                 _log.warning("copied anew from %s at %s", done["from"], done["position"])
                 self._divergence = ""
+                self.copies += 1
             except CommandError as error:
                 _log.error("no new copy: %s", error)
+                self.copy_error = str(error)
             finally:
                 self._copying = False
 
-        if not self._copying and self.host.now() >= self._copy_after:
+        if not self._copying and (self.ordered or self.host.now() >= self._copy_after):
+            # An order is carried out once.
+            self.ordered, self.copy_error = ("rejoin" if self.ordered else ""), ""
             self._copying, self._copy_after = True, self.host.now() + _RECLONE_SECONDS
             self.background(copy)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from failover_agent import __version__, failover, gates
+from failover_agent import __version__, failover, gates, returning
 from failover_agent.agent import Agent, CommandError
 from failover_agent.config import Config
 from failover_agent.etcd import Client, EtcdError, tls_context
@@ -312,6 +312,13 @@ def command(agent: Agent, request: dict[str, Any]) -> dict[str, Any]:
                 check=bool(request.get("check")),
             )
             return {"failover": failover.Failover(agent, asked).run()}
+        case "rejoin":
+            wish = returning.Request(
+                run_id=str(request["run_id"]),
+                reclone=bool(request.get("reclone")),
+                check=bool(request.get("check")),
+            )
+            return {"rejoin": returning.Returning(agent, wish).run()}
         case "bootstrap":
             return agent.bootstrap(str(request["primary"]))
         case "adopt":
