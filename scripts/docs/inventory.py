@@ -98,7 +98,8 @@ def _profiles() -> Iterator[tuple[str, ...]]:
             code(name),
             f"{lease[name]['lease_ttl']:g} s, renewed every {lease[name]['renew_interval']:g} s",
             f"{lease[name]['fence_margin']:g} s",
-            f"every {vrrp[name]['advert_interval_seconds']:g} s",
+            f"every {vrrp[name]['advert_interval_seconds']:g} s, for the primary's address every "
+            f"{vrrp[name]['primary_advert_interval_seconds']:g} s",
             f"every {vrrp[name]['check_interval_seconds']:g} s",
             f"heartbeat {etcd[name]['heartbeat']} ms, election after {etcd[name]['election']} ms",
         )

@@ -846,6 +846,10 @@ class Agent:
             "at": utc(time.time()),
         }
 
+    def replicates_from(self) -> str:
+        """The address that this host was last seen to replicate from; empty when it does not."""
+        return self._seen.replication.host if self._seen.replication else ""
+
     def lag_seconds(self) -> int | None:
         """How far this replica is behind, in seconds; None when unknown or not a replica."""
         replication = self._seen.replication

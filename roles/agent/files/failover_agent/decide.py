@@ -28,6 +28,7 @@ from failover_agent.model import (
     Action,
     Attach,
     CloseGate,
+    CommitTerm,
     Expel,
     Fence,
     Flashback,
@@ -83,7 +84,11 @@ def decide(view: View, policy: Policy) -> tuple[Action, ...]:
         return (Hold("a planned switchover is at work on this host"),)
     writable = view.database.running and (not view.database.read_only or view.database.semi_sync_primary)
     if elect.mine(view, stored, term) and not writable:
-        return (*_closed(view, "no primary while an election runs"), elect.run(view, stored, term, policy))
+        step = elect.run(view, stored, term, policy)
+        if isinstance(step, CommitTerm):
+            # keepalived needs some adverts' time before it takes the address: that passes while the term is committed.
+            return (step,) if view.gate_open else (OpenGate("about to be primary"), step)
+        return (*_closed(view, "no primary while an election runs"), step)
     if term.primary == view.host:
         return _as_primary(view, stored, term, policy)
     return _as_replica(view, stored, term, policy)

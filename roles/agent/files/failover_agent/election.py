@@ -205,7 +205,12 @@ class Elector:
         agent = self.agent
         if not agent.directory.seeded or agent.seeding:
             raise PeerError(agent.seeding or f"{agent.config.host} has no data of this estate")
-        with contextlib.closing(agent.database.connect(BALLOT_SECONDS)) as connection:
+        # An IO thread that tries to reach a dead host takes 1 to 3 s to stop, and a second more to end its session
+        # there (rpl_semi_sync_slave_kill_conn_timeout). Without its sockets it takes 0.1 s (measured on 11.8).
+        with (
+            agent.host.no_connections(agent.replicates_from()),
+            contextlib.closing(agent.database.connect(BALLOT_SECONDS)) as connection,
+        ):
             ballot = agent.database.stop_receiving(connection, agent.config.host)
         return dataclasses.replace(
             ballot,

@@ -67,7 +67,7 @@ LEADING = (Promote, OpenGate, WaitForReplica, StopWaiting, RecordSync, Expel)
 ELECTING = {BeginElection, CollectBallots, HandOver, CommitTerm, AbandonElection}
 FOLLOWING = {Attach, StartAcknowledging, StopAcknowledging, Salvage, SaveDivergent, Flashback, Reclone}
 #: All that a host may do that is not named by the term.
-LESS = {Hold, CloseGate, Fence, MakeReadOnly, LiftFence, StartDatabase} | FOLLOWING | ELECTING
+LESS: set[type[Action]] = {Hold, CloseGate, Fence, MakeReadOnly, LiftFence, StartDatabase} | FOLLOWING | ELECTING
 WALL = 1.79e9
 
 hosts = st.sampled_from(sorted(HOSTS))
@@ -288,7 +288,9 @@ def pure_and_with_reasons(view: View, actions: tuple[Action, ...]) -> None:
 
 
 def i1_only_the_leader_does_what_a_leader_does(view: View, actions: tuple[Action, ...]) -> None:
-    if any(isinstance(action, LEADING) for action in actions):
+    if of(actions, CommitTerm):
+        assert set(kinds(actions)) <= {"OpenGate", "CommitTerm"}
+    elif any(isinstance(action, LEADING) for action in actions):
         assert leads(view)
         assert view.seeded
         assert view.database.running
@@ -305,7 +307,7 @@ def i1_without_an_answer_of_etcd_nothing_changes(view: View, _actions: tuple[Act
 def i1_whom_the_term_does_not_name_only_ever_becomes_less(view: View, actions: tuple[Action, ...]) -> None:
     if named(view):
         return
-    assert {type(action) for action in actions} <= LESS
+    assert {type(action) for action in actions} <= LESS | ({OpenGate} if of(actions, CommitTerm) else set())
     assert not any(action.keep_in_doubt for action in of(actions, StartDatabase))
     if any(
         isinstance(action, (LiftFence, BeginElection, CollectBallots, CommitTerm, *FOLLOWING)) for action in actions
@@ -320,7 +322,7 @@ def i1_a_replica_that_could_be_written_is_demoted_at_once(view: View, actions: t
         return
     if view.stored.term.term < view.known_term:
         return
-    if view.gate_open:
+    if view.gate_open and not of(actions, CommitTerm):
         assert kinds(actions)[0] == "CloseGate"
     if view.database.running and view.seeded and view.database.semi_sync_primary:
         assert of(actions, Fence), "sessions may wait for an acknowledgement: nothing but a kill is right"
@@ -695,7 +697,8 @@ def _election_cases() -> Iterator[tuple[str, View, list[str]]]:
         replica(stored=MINE, election=replace(ELECTED, revision=6)),
         ["CollectBallots"],
     )
-    yield "elected", replica(stored=MINE, election=ELECTED), ["CommitTerm"]
+    yield "elected", replica(stored=MINE, election=ELECTED), ["OpenGate", "CommitTerm"]
+    yield "elected, gate open", replica(stored=MINE, election=ELECTED, gate_open=True), ["CommitTerm"]
     silent = replace(ELECTED, ballots=(), silent=((ME, "(2013) lost"),))
     yield "elected, silent", replica(stored=MINE, election=silent), ["CollectBallots"]
     yield (

@@ -15,6 +15,7 @@ name: before it, instead of it, after it, or with the answer lost on the way.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -268,6 +269,12 @@ class SimHost(Host):
     def kill_sockets(self, address: str) -> None:
         """ss -K."""
         self._do("kill_sockets", lambda: self._machine.reset_addresses.append(address))
+
+    @contextlib.contextmanager
+    def no_connections(self, address: str) -> Iterator[None]:
+        """A dead host lets nobody wait here."""
+        del address
+        yield
 
     def disk_free_fraction(self) -> float:
         """Free share of the data disk."""
