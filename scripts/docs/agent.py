@@ -149,6 +149,11 @@ COMMANDS = {
         "Hand the primary role over; with `check` ask every gate only.",
         "`switchover`: what the module [switchover](modules.md#switchover) returns",
     ),
+    "rejoin": (
+        "Follow the primary again, also while automation is paused; with `check` only say how, and what only this host "
+        "has. With `reclone` copy the primary's data anew in any case.",
+        "`rejoin`: what the module [rejoin](modules.md#rejoin) returns",
+    ),
     "bootstrap": (Agent.bootstrap, "`changed`, `primary`, `term`"),
     "adopt": (Agent.adopt, "`changed`"),
     "seed": (Agent.seed, "`changed`, and if so `from` and `position`"),

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from unittest import mock
 
-from failover_agent import failover, gates, switchover
+from failover_agent import failover, gates, returning, switchover
 from failover_agent.agent import Agent
 from failover_agent.config import Config, Pki, Vip
 from failover_agent.etcd import Client, Delete, EtcdError, Put
@@ -355,11 +355,16 @@ class SimRejoin:
         common = [entry for entry, other in zip(mine, theirs, strict=False) if entry == other]
         return str(common[-1]) if common else ""
 
-    def save_divergent(self, fork: str) -> tuple[str, int] | None:
-        """How many transactions lie beyond the fork."""
+    def divergent(self, fork: str) -> tuple[Any, ...]:
+        """The transactions beyond the fork."""
         binlog = self._machine.server.binlog
         kept = next((number for number, entry in enumerate(binlog, 1) if str(entry) == fork), 0)
-        return (fork, kept) if len(binlog) > kept else None
+        return tuple(binlog[kept:])
+
+    def save_divergent(self, fork: str) -> tuple[str, int] | None:
+        """How many transactions lie beyond the fork."""
+        beyond = len(self.divergent(fork))
+        return (fork, len(self._machine.server.binlog) - beyond) if beyond else None
 
     def saved(self) -> tuple[Any, ...]:
         """Nothing is kept here."""
@@ -650,6 +655,19 @@ class World:
         try:
             with mock.patch.object(failover, "time", SimTime(self)):
                 return failover.Failover(self.agent(host), asked).run()
+        except CrashError:
+            self.agent_died(machine)
+            raise
+
+    def rejoin(self, host: str, *, reclone: bool = False, check: bool = False) -> dict[str, Any]:
+        """``failoverctl rejoin`` on ``host``; the agent's answer.
+
+        :raises CrashError: the agent died on the way.
+        """
+        machine = self.machines[host]
+        try:
+            with mock.patch.object(returning, "time", SimTime(self)):
+                return returning.Returning(self.agent(host), returning.Request("run-3", reclone, check)).run()
         except CrashError:
             self.agent_died(machine)
             raise
