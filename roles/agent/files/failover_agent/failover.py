@@ -70,6 +70,8 @@ class Failover:
         self.agent = agent
         self.request = request
         self.steps: list[Step] = []
+        # Not the agent's own: its loop goes on with that one meanwhile, and a client is for one thread.
+        self._store = agent.store.clone()
         self._began = time.monotonic()
         self._before: Term | None = None
         self._after: Term | None = None
@@ -87,6 +89,7 @@ class Failover:
         except (_FailedError, *_TROUBLE) as error:
             return self._result("failed", error=str(error))
         finally:
+            self._store.close()
             self.agent.wake.set()
 
     # ---- the story
@@ -99,7 +102,7 @@ class Failover:
         if self.request.check:
             return self._result("possible")
         self._free_the_key(term)
-        stored = self.agent.store.read()
+        stored = self._store.read()
         if stored.term is not None and stored.term.term > term.term:
             return self._outrun(stored.term)  # Automation was faster.
         with self.agent.act:
@@ -109,7 +112,7 @@ class Failover:
 
     def _known(self) -> tuple[Stored, Term]:
         try:
-            stored = self.agent.store.read()
+            stored = self._store.read()
         except EtcdError as error:
             raise _RefusedError(
                 Refusal(
@@ -196,7 +199,8 @@ class Failover:
         if leader is None or (leader.holder, leader.term) != (term.primary, term.term):
             return False
         if term.primary == agent.config.host:
-            database = agent.database.observe()
+            with agent.act:
+                database = agent.database.observe()
             return database.running and not database.read_only
         try:
             with contextlib.closing(agent.connect(term.primary)) as peer:
@@ -282,7 +286,7 @@ class Failover:
         """Wait until nobody leads: the old primary steps down if it can hear, else its lease ends."""
         agent = self.agent
         with self._step("release", "Take the role from the old primary"):
-            stored = agent.store.read()
+            stored = self._store.read()
             leads = stored.leader is not None and stored.leader.holder == term.primary
             if leads and term.primary == agent.config.host:
                 with agent.act:
@@ -293,7 +297,7 @@ class Failover:
             deadline = time.monotonic() + agent.config.policy.lease_ttl + _ETCD_SECONDS
             while True:
                 with contextlib.suppress(EtcdError):
-                    stored = agent.store.read()
+                    stored = self._store.read()
                     if stored.leader is None or (stored.term is not None and stored.term.term > term.term):
                         return
                 if time.monotonic() > deadline:
@@ -306,19 +310,19 @@ class Failover:
         """Under ``act``, so that the rules of this host do not run the same election."""
         agent, following = self.agent, term.term + 1
         with self._step("elect", "Let nobody else lead"):
-            stored = agent.store.read()
+            stored = self._store.read()
             if stored.term != term or stored.leader is not None:
                 raise _FailedError(f"the estate changed meanwhile: {stored.term}, {stored.leader}")
             put = Put("leader", to_json(Leader(agent.config.host, following)), lease=agent.lease.id)
-            if not agent.store.commit(expected(stored, "leader", "term", "sync"), [put]):
+            if not self._store.commit(expected(stored, "leader", "term", "sync"), [put]):
                 raise _FailedError("the estate changed meanwhile")
-            stored = agent.store.read()
+            stored = self._store.read()
         try:
             best, ballots = self._decide(stored, term, following)
             return self._commit(stored, following, best, ballots)
         except Exception:
             with contextlib.suppress(EtcdError):
-                agent.store.commit(expected(stored, "leader", "term"), [Delete("leader")])
+                self._store.commit(expected(stored, "leader", "term"), [Delete("leader")])
             raise
 
     def _decide(self, stored: Stored, term: Term, following: int) -> tuple[Ballot, tuple[Ballot, ...]]:
@@ -395,7 +399,7 @@ class Failover:
         ]
         with self._step("commit", "Commit the new term"):
             try:
-                done = agent.store.commit(expected(stored, "term", "leader", "sync"), changes)
+                done = self._store.commit(expected(stored, "term", "leader", "sync"), changes)
             except EtcdError as error:
                 _log.warning("the commit gave no answer, reading what became of it: %s", error)
                 done = self._was_committed(stored, term)
@@ -409,12 +413,12 @@ class Failover:
         deadline = time.monotonic() + _ETCD_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(EtcdError):
-                now = self.agent.store.read()
+                now = self._store.read()
                 if now.term is not None and now.term.term >= term.term:
                     return now.term.primary == term.primary and now.term.at == term.at
                 if now.revisions.get("leader") != stored.revisions.get("leader"):
                     return False
-                if self.agent.store.commit(expected(now, "leader", "term"), [Delete("leader")]):
+                if self._store.commit(expected(now, "leader", "term"), [Delete("leader")]):
                     return False
             time.sleep(_POLL_SECONDS)
         raise _FailedError("etcd is silent: the outcome of the commit is not known")
@@ -436,7 +440,7 @@ class Failover:
             deadline = time.monotonic() + _PROMOTE_SECONDS
             while time.monotonic() < deadline:
                 with contextlib.suppress(EtcdError):
-                    stored = self.agent.store.read()
+                    stored = self._store.read()
                     member = stored.members.get(term.primary)
                     if member is not None and member.role == "primary":
                         return
