@@ -3,7 +3,7 @@
 LABS := /var/lib/failoverctl-lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench build docs constraints clean
+.PHONY: help demo test lint bench simulate build docs constraints clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,6 +23,10 @@ lint: ## style and types
 bench: ## the figures of docs/reference/benchmarks.md, measured on this machine (root); only some: make bench PARTS="switchover patroni"
 	@scripts/bootstrap --tools --lab
 	@.venv/bin/python -m bench $(PARTS)
+
+simulate: ## one million schedules of faults against the agents, on all cores; go on later: make simulate FIRST=250000
+	@scripts/bootstrap --tools
+	@.venv/bin/python -m simulator --first $(or $(FIRST),0) --count $(or $(COUNT),1000000)
 
 build: ## the wheel and the collection, in dist/
 	@scripts/bootstrap --tools

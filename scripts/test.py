@@ -57,7 +57,7 @@ def lint() -> Iterable[Command]:
     """Style, types, and what the linter of each language says."""
     yield "ruff", "check", "."
     yield "ruff", "format", "--check", "."
-    yield "mypy", "bench", "cli", "plugins", "roles/agent/files", "scripts", "tests"
+    yield "mypy", "bench", "cli", "plugins", "roles/agent/files", "scripts", "simulator", "tests"
     yield "yamllint", "--strict", "."
     yield "ansible-lint", "--offline"
     yield "antsibull-changelog", "lint"
@@ -84,9 +84,16 @@ def molecule() -> Iterable[Command]:
             yield "molecule", "test", "--no-command-borders", "--scenario-name", path.parent.name
 
 
+def simulate() -> Iterable[Command]:
+    """Ten thousand schedules find nothing; without one of the agent's guards they do."""
+    yield sys.executable, "-m", "simulator", "--count", "10000"
+    yield sys.executable, "-m", "simulator", "mutations"
+
+
 STAGES = (
     Stage("lint", "style and types", 300, lint),
     Stage("unit", "what needs no hosts", 600, pytest()),
+    Stage("simulate", "the agents against faults in any order, and without each guard", 900, simulate),
     Stage("packaging", "wheel and collection, installed elsewhere", 300, pytest("packaging")),
     Stage("sanity", "ansible-test on the collection as published", 420, lambda: [("scripts/sanity",)]),
     Stage("lab", "real hosts on this machine", 420, pytest("lab"), needs_root=True),

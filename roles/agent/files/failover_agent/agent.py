@@ -183,7 +183,7 @@ class Agent:
         self._detached_since: dict[str, float] = {}
         self._acks = -1
         self._last_words: tuple[str, ...] = ()
-        self._published: tuple[int, str] = (0, "")
+        self._published: Member | None = None
         self._followers_run: bool | None = None
         self._events_term = 0
         self._events_marker = Path(config.runtime_directory) / "events-were-on"
@@ -196,7 +196,7 @@ class Agent:
         self._peers_asked = False
         self._at_work_since = self._answered_at = host.now()
         self._leaderless_since: float | None = None
-        self._sit_out_until = 0.0
+        self._sit_out_until, self._sit_out_term = 0.0, 0
         self._divergence = ""
         self._saved: Any = None
         self._copying = False
@@ -324,6 +324,8 @@ class Agent:
             self._leaderless_since = None
             if (leader.holder, leader.term) == (self.config.host, term.term) and term.primary == self.config.host:
                 self.lease.lead(leader.lease)
+                if term.term > self._sit_out_term:
+                    self._sit_out_until = 0.0  # It leads again: what was before does not count, whoever joins.
         elif self._leaderless_since is None:
             self._leaderless_since = self.host.now()
 
@@ -427,7 +429,9 @@ class Agent:
         stalled = database.semi_sync_waits > 0 and database.semi_sync_acks == self._acks
         self._acks = database.semi_sync_acks
         silent = database.semi_sync_primary and (database.semi_sync_clients == 0 or stalled)
-        attached = () if silent else database.attached
+        sync = self._stored.sync if self._stored else None
+        asked = sync.members if sync and sync.mode == "strict" else tuple(self.config.peers)
+        attached = set(database.attached) - set(asked if silent else ())
         for name in self.config.peers:
             if not database.running or database.read_only or name in attached:
                 self._detached_since.pop(name, None)
@@ -435,13 +439,14 @@ class Agent:
                 self._detached_since.setdefault(name, now)
 
     def _received(self, stored: Stored | None, database: Database) -> dict[str, str]:
-        """What the connected replicas have received; asked only while one could become a member."""
+        """What the connected replicas have received; asked only while one could become a member, or leave."""
         sync = stored.sync if stored else None
         if sync is None or sync.primary != self.config.host or not database.semi_sync_primary:
             return {}
         received = {}
+        leaving = set(self._silent_now(stored)) & set(sync.members)
         for name in database.attached:
-            if name not in sync.members or sync.mode == "degraded":
+            if leaving or name not in sync.members or sync.mode == "degraded":
                 with contextlib.suppress(PeerError), contextlib.closing(self.connect(name)) as peer:
                     received[name] = str(peer.call("/position", timeout=_ASK_SECONDS)["gtid_io_pos"])
         return received
@@ -558,6 +563,7 @@ class Agent:
                 self.host.stop_followers()
         except HostError as error:
             _log.error("what follows the primary: %s", error)
+            self._followers_run = None  # It may have happened all the same.
             return
         self._followers_run = wanted
 
@@ -608,6 +614,7 @@ class Agent:
         """
         _log.critical("stepping down: %s", why)
         self._sit_out_until = self.host.now() + self.config.policy.sit_out
+        self._sit_out_term = self._known_term
         self._fence()
         if stored is None or stored.leader is None or stored.leader.holder != self.config.host:
             return
@@ -825,15 +832,14 @@ class Agent:
             engine=self.config.engine,
             disk_short=self._seen.disk_full or view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
         )
-        text = to_json(member)
-        if self._published == (self.lease.id, text) and self.config.host in view.stored.members:
+        if self._published == member and self.config.host in view.stored.members:
             return
         try:
-            self.store.commit({}, [Put(f"members/{self.config.host}", text, lease=self.lease.id)])
+            self.store.commit({}, [Put(f"members/{self.config.host}", to_json(member), lease=member.lease)])
         except EtcdError as error:
             _log.warning("not published: %s", error)
             return
-        self._published = (self.lease.id, text)
+        self._published = member
 
     def _role_now(self) -> Role:
         if self.config.engine == "none":

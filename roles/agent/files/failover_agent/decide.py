@@ -228,6 +228,9 @@ def _shrink(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
         loud = tuple(name for name in lost if name not in view.silenced)
         if loud:
             return tuple(Expel(why, host=name) for name in loud)
+        # And what was acknowledged on their word alone must be on one that stays: an election asks nobody else.
+        if not any(_has_everything(view, name) for name in left):
+            return (Hold(f"{why}, and {', '.join(left)} has not received all that was written"),)
     return (RecordSync(why, members=left, mode="strict" if left else "degraded"),)
 
 
@@ -282,15 +285,17 @@ def _complete(view: View, sync: Sync) -> tuple[str, ...]:
     confirming = len(sync.members) if _many(view) else len(database.attached)
     if database.semi_sync_clients < max(confirming, 1):
         return ()
-    written = gtid.parse(database.position)
     return tuple(
         name
         for name in database.attached
-        if name not in sync.members
-        and name in view.received
-        and view.priority(name) > 0
-        and not gtid.missing(gtid.parse(view.received[name]), written)
+        if name not in sync.members and view.priority(name) > 0 and _has_everything(view, name)
     )
+
+
+def _has_everything(view: View, name: str) -> bool:
+    """Whether a host was heard to have received all that was written here before it was asked."""
+    written = gtid.parse(view.database.position)
+    return name in view.received and not gtid.missing(gtid.parse(view.received[name]), written)
 
 
 # ------------------------------------------------------------------------------------------------ everybody else
@@ -309,6 +314,10 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
             return (*closed, Hold("mariadbd is starting"))
         if stored.pause is not None and not view.ordered:
             return (*closed, Hold("the database is down, and automation is paused", "paused"))
+        if not elect.lacks(view, stored.sync, term):
+            # A member of the set holds nothing that the primary does not have, and what recovery would discard here
+            # may be acknowledged and soon nowhere else (I2).
+            return (*closed, StartDatabase(f"member of the sync set of {term.primary}: keep all", keep_in_doubt=True))
         return (
             *closed,
             StartDatabase(f"replica of {term.primary}: discard what nobody acknowledged"),

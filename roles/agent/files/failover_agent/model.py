@@ -8,6 +8,7 @@ no administrator can step it) unless a name says otherwise; wall-clock times are
 from __future__ import annotations
 
 import calendar
+import functools
 import json
 import time
 from dataclasses import asdict, dataclass, field
@@ -140,7 +141,7 @@ class Stored:
 
 def to_json(value: Term | Leader | Sync | Lock | Pause | Acknowledged | Member) -> str:
     """The JSON text of one of the dataclasses above, keys sorted, as it is stored in etcd."""
-    fields = asdict(value)
+    fields = dict(vars(value))  # All are flat, and asdict() copies deeply: most of what an idle agent would do.
     if isinstance(value, Leader):
         del fields["lease"]
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
@@ -212,6 +213,7 @@ def utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
 
 
+@functools.lru_cache(maxsize=64)
 def seconds_of(at: str) -> float:
     """Seconds since 1970 of a time written by :func:`utc`; 0.0 when it is none."""
     try:

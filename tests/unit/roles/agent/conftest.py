@@ -9,8 +9,9 @@ from functools import cache
 import pytest
 from failover_agent.config import Pki
 
+from simulator.world import World
+
 from .authority import Authority
-from .world import World
 
 
 @pytest.fixture(scope="session")

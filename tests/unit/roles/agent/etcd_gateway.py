@@ -2,7 +2,7 @@
 """etcd's JSON gateway on a real socket, as far as the agent uses it; answers are those of etcd 3.5.16.
 
 It speaks HTTPS with mutual TLS. As protobuf's JSON has it, 64-bit numbers are text, bytes are base64, and a field with
-its zero value is left out. Keys and leases are in :class:`.sim_etcd.Etcd`; several gateways may share one, as the
+its zero value is left out. Keys and leases are in :class:`simulator.etcd.Etcd`; several gateways may share one, as the
 members of a cluster do.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from failover_agent.etcd import Delete, EtcdError, Put
 
-from .sim_etcd import Etcd
+from simulator.etcd import Etcd
 
 Mood = Literal["well", "silent", "drops_requests", "drops_answers"]
 JsonObject = dict[str, Any]

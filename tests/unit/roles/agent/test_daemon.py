@@ -26,9 +26,10 @@ from failover_agent.config import Pki
 from failover_agent.daemon import _CommandServer, _guard, _HealthServer, _Waker, command
 from failover_agent.etcd import tls_context
 
+from simulator.etcd import Etcd
+from simulator.world import ETCD, World
+
 from .etcd_gateway import Gateway
-from .sim_etcd import Etcd
-from .world import ETCD, World
 
 PACKAGE = Path(daemon.__file__).parent.parent
 

@@ -778,7 +778,10 @@ def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
     many = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2", "www3"), "strict"))
     lost = view(addresses=HOSTS, stored=many, database=alone, detached_since={"www3": NOW - 3.0})
     yield "one of two lost", lost, ["Expel"]
-    yield "one of two lost and silent", replace(lost, silenced=("www3",)), ["RecordSync"]
+    silent = replace(lost, silenced=("www3",))
+    yield "one of two lost and silent", silent, ["Hold"]
+    yield "one of two lost and silent, the other lacks something", replace(silent, received={"www2": "0-1-4"}), ["Hold"]
+    yield "one of two lost and silent, the other has all", replace(silent, received={"www2": "0-1-5"}), ["RecordSync"]
     member = replica(stored=replace(OTHER, revisions={"sync": 8}), addresses=HOSTS)
     quiet = replace(REPLICA, semi_sync_replica=False)
     yield "member of three", member, []
@@ -814,7 +817,13 @@ def test_the_next_step(name: str) -> None:
 
 def test_with_three_hosts_one_lost_member_leaves_the_others_strict() -> None:
     stored = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2", "www3"), "strict"))
-    seen = view(addresses=HOSTS, stored=stored, detached_since={"www3": NOW - 3.0}, silenced=("www3",))
+    seen = view(
+        addresses=HOSTS,
+        stored=stored,
+        detached_since={"www3": NOW - 3.0},
+        silenced=("www3",),
+        received={"www2": "0-1-5"},
+    )
     (record,) = of(decide(seen, POLICY), RecordSync)
     assert (record.members, record.mode) == (("www2",), "strict")
 

@@ -15,8 +15,9 @@ from failover_agent.config import Pki
 from failover_agent.etcd import Client, Delete, EtcdError, Put, parse_stored, tls_context
 from failover_agent.model import Leader, Sync, Term, to_json
 
+from simulator.etcd import Entry, Etcd
+
 from .etcd_gateway import Gateway, Mood
-from .sim_etcd import Entry, Etcd
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PREFIX = "/failover/lab/"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .world import ETCD, CrashError, Fault, World
+from simulator.world import ETCD, CrashError, Fault, World
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from failover_agent.model import Policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .sim_etcd import Etcd
+from simulator.etcd import Etcd
 
 POLICY = Policy(lease_ttl=6.0, renew_interval=1.5)
 

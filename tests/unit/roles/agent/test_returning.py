@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from failover_agent.agent import CommandError
 
-from .world import ETCD, World
+from simulator.world import ETCD, World
 
 
 def codes(answer: dict[str, Any]) -> list[str]:

@@ -16,8 +16,8 @@ from failover_agent.model import Database, Lock, Replication, to_json
 from failover_agent.peer import PeerError
 from failover_agent.switchover import facts_from
 
-from .sim_etcd import Entry
-from .world import ETCD, VIP, CrashError, Fault, World
+from simulator.etcd import Entry
+from simulator.world import ETCD, VIP, CrashError, Fault, World
 
 Answer = dict[str, Any]
 #: What changes something; a refusal and a check do none of it.
@@ -279,7 +279,7 @@ class TestRefused:
 
     def test_a_primary_whose_database_is_down(self, fresh: World) -> None:
         fresh.machines["www1"].server.kill()
-        assert self.codes(fresh.switchover("www1")) == ["primary_not_writable"]
+        assert "primary_not_writable" in self.codes(fresh.switchover("www1"))
 
     def test_a_degraded_estate(self, fresh: World) -> None:
         fresh.power_off("www2")

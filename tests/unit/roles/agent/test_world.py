@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The real agents in a world where everything goes wrong in any order: never two primaries, nothing acknowledged lost.
 
-:mod:`.world` checks its invariants after every operation. Whatever has happened, an estate left in peace comes to rest
-with one primary, all replicas attached, and a strict sync set.
+:mod:`simulator.invariants` looks after every event. Whatever has happened, an estate left in peace comes to rest with
+one primary, all replicas attached, and a strict sync set.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from .world import ETCD, CrashError, Fault, World
+from simulator.world import ETCD, CrashError, Fault, World
 
 OPERATIONS = (
     "etcd.read",
