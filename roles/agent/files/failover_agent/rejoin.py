@@ -97,7 +97,9 @@ def judge(history: Sequence[Term], ids: dict[str, int], present: str = "") -> Ca
 
     In a term only its primary writes, from the position at which the term began up to the one at which the next began,
     or up to ``present``, where the primary is now. What is older than the history, and what no data host of the estate
-    wrote (it came with an adopted database), is taken as part of it as far as the terms reach.
+    wrote (it came with an adopted database), is taken as part of it as far as the terms reach. A sequence number is
+    given once: where a position names a transaction, another server's of the same number is no part of it. (MariaDB's
+    DDL recovery writes to the binary log of a replica when it starts after a power loss; measured with 11.8.6.)
 
     :raises RejoinError: the history does not say where a primary began.
     """
@@ -112,8 +114,12 @@ def judge(history: Sequence[Term], ids: dict[str, int], present: str = "") -> Ca
         begins.append((gtid.parse(term.gtid), ids.get(term.primary)))
     estate = set(ids.values())
     now = gtid.parse(present)
+    places = (*(begin for begin, _ in begins), now)
+    named = {(last.domain, last.sequence): last.server for place in places for last in place.last}
 
     def official(each: Gtid) -> bool:
+        if named.get((each.domain, each.sequence), each.server) != each.server:
+            return False
         if begins and not binlog.beyond(each, begins[0][0]):
             return True
         for number, (begin, writer) in enumerate(begins):

@@ -63,6 +63,9 @@ class TestFork:
             (["0-11-100", "0-12-101", "0-12-150", "0-12-151"], "0-12-150"),
             # A replica of the present term.
             (["0-12-150", "0-11-151", "0-11-160"], "0-11-160"),
+            # Of two transactions with one number the one that a position names counts (DDL recovery of a candidate).
+            (["0-12-149", "0-11-150"], "0-12-149"),
+            (["0-12-150", "0-11-169", "0-12-170"], "0-11-169"),
             # ... with an errant write of its own.
             (["0-12-150", "0-11-151", "0-13-152"], "0-11-151"),
             # ... that received more than its primary says it has.
