@@ -254,6 +254,11 @@ def test_a_plan_contacts_nobody(operator: Operator, playbooks: Playbooks, comman
     assert playbooks.requests == []
 
 
+def test_a_plan_names_the_host(operator: Operator) -> None:
+    phases = operator.types("rejoin", "www1", "--plan", "--json").json()["phases"]
+    assert {phase["hosts"] for phase in phases} == {"failover_database", "www1"}
+
+
 @pytest.mark.parametrize("command", [["failover"], ["rejoin", "www1"], ["pause"], ["resume-automation"]])
 def test_check_changes_nothing_and_asks_nothing(operator: Operator, playbooks: Playbooks, command: list[str]) -> None:
     assert operator.types(*command, "--check", "--diff").code == 0
