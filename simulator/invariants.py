@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from failover_agent.gtid import Gtid
-from failover_agent.model import Stored, Sync, Term
+from failover_agent.model import Leader, Stored, Sync, Term
 
 if TYPE_CHECKING:
     from simulator.mariadb import Server
@@ -32,7 +32,13 @@ class Invariants:
         self._world = world
         self.acknowledged: list[Gtid] = []
         self._suspected = False
+        self._broken = ""
         self._seen: tuple[Term | None, Sync | None] = (None, None)
+
+    def _break(self, what: str) -> None:
+        """Something was found in the middle of an agent's work, which must not be able to catch it."""
+        self._broken = self._broken or what
+        self._world.kernel.touch()
 
     def suspect(self) -> None:
         """Logs have become shorter: look at everything again."""
@@ -45,6 +51,8 @@ class Invariants:
         :raises BrokenInvariantError: it does not.
         """
         world = self._world
+        if self._broken:
+            raise BrokenInvariantError(self._broken)
         stored = world.etcd.stored()
         writable = [machine for machine in world.machines.values() if machine.server.writable]
         if writable:
@@ -78,6 +86,18 @@ class Invariants:
                         f"{machine.name} is writable under a valid lease, but the term is {term}"
                     )
             self._check_lease(machine)
+            self._check_key(machine, stored.leader)
+
+    def _check_key(self, machine: Machine, leader: Leader | None) -> None:
+        """Where the leader key is gone nobody writes any more: whoever had it has fenced before, except by promise."""
+        if machine.frozen or machine.server.frozen or machine.fenced:
+            return
+        agent, now = machine.agent, self._world.kernel.now
+        if now - machine.awake_since < SECOND_GUARD_ROUNDS_SECONDS or (leader and leader.holder == machine.name):
+            return
+        if agent is not None and agent.host.now() < agent.lease.failsafe_until:
+            return
+        raise BrokenInvariantError(f"{machine.name} is writable, and the leader key is {leader}")
 
     def _check_lease(self, machine: Machine) -> None:
         """The guard in the agent has three of its rounds to end what has no lease; where the agent is dead or frozen,
@@ -104,9 +124,9 @@ class Invariants:
             return  # Judged by what it could acknowledge.
         hidden = [entry for entry in self.acknowledged if not server.has(entry, applied=True)]
         if hidden:
-            raise BrokenInvariantError(f"{server.name} became writable without {_some(hidden)}")
+            self._break(f"{server.name} became writable without {_some(hidden)}")
         if sync is not None and sync.mode == "strict" and sync.members and not server.semi_sync_primary:
-            raise BrokenInvariantError(f"{server.name} became writable without waiting for {sync.members}")
+            self._break(f"{server.name} became writable without waiting for {sync.members}")
 
     def stopped_waiting(self, server: Server) -> None:
         """I4: semi-sync was switched off; on a primary that writes only after ``sync`` says so."""
@@ -115,7 +135,7 @@ class Invariants:
         if term is None or term.primary != server.name or not server.writable or sync is None:
             return
         if sync.mode == "strict":
-            raise BrokenInvariantError(f"{server.name} stopped waiting, but the sync set is {sync}")
+            self._break(f"{server.name} stopped waiting, but the sync set is {sync}")
 
     # ---- no acknowledged write is lost
 
@@ -124,10 +144,10 @@ class Invariants:
         self.acknowledged.append(entry)
         stored = self._world.etcd.stored()
         if not self._promise_kept(stored.sync, (entry,)):
-            raise BrokenInvariantError(f"{server.name} acknowledged {entry}, which no member of {stored.sync} has")
+            self._break(f"{server.name} acknowledged {entry}, which no member of {stored.sync} has")
         term = stored.term
         if term is not None and not self._world.machines[term.primary].server.has(entry):
-            raise BrokenInvariantError(f"{server.name} acknowledged {entry}, which {term.primary} of {term} lacks")
+            self._break(f"{server.name} acknowledged {entry}, which {term.primary} of {term} lacks")
 
     def _check_rows(self, stored: Stored) -> None:
         term = stored.term

@@ -19,6 +19,8 @@ from simulator.world import World
 
 #: When the faults are over, the estate has so long to become whole again (simulated seconds).
 REST_SECONDS = 60.0
+#: After a single fault clients wait no longer than this: a lease, an election of etcd in the worst case, and ours.
+PAUSE_LIMIT_SECONDS = 15.0
 #: What still travels when the last fault ends has arrived after this.
 ECHO_SECONDS = 9.0
 TCP_GIVES_UP_SECONDS = 100.0
@@ -116,6 +118,8 @@ def _play(world: World, schedule: Schedule, log: Callable[[str], None] | None) -
         world.run(1.0)
         if unsettled:
             return f"not whole {REST_SECONDS:g} s after the last fault: {unsettled}"
+        if schedule.single and clients.longest_pause > PAUSE_LIMIT_SECONDS:
+            return f"writes paused for {clients.longest_pause:.1f} s after a single fault"
         return _judge(world, clients)
     except BrokenInvariantError as error:
         return str(error)

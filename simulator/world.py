@@ -26,7 +26,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from failover_agent import failover, gates, switchover
+from failover_agent import failover, gates, returning, switchover
 from failover_agent.agent import Agent
 from failover_agent.config import Config, Pki, Vip
 from failover_agent.daemon import _move_etcd, _Waker
@@ -36,7 +36,7 @@ from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, WRITABLE, Guar
 from failover_agent.host import Host, HostError
 from failover_agent.lease import _PATIENCE_SECONDS, Lease, read_note
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
-from failover_agent.model import Acknowledged, Leader, Policy, Stored, Sync, Term, history_json, to_json, utc
+from failover_agent.model import Acknowledged, Engine, Leader, Policy, Stored, Sync, Term, history_json, to_json, utc
 from failover_agent.peer import Peer, PeerError
 from failover_agent.seed import DataDirectory
 
@@ -350,6 +350,12 @@ class SimRejoin:
         common = [entry for entry, other in zip(mine, theirs, strict=False) if entry == other]
         return str(common[-1]) if common else ""
 
+    def divergent(self, fork: str) -> tuple[Any, ...]:
+        """The transactions beyond the fork."""
+        binlog = self._machine.server.binlog
+        kept = next((number for number, entry in enumerate(binlog, 1) if str(entry) == fork), 0)
+        return tuple(binlog[kept:])
+
     def save_divergent(self, fork: str) -> tuple[str, int] | None:
         """How many transactions lie beyond the fork."""
         binlog = self._machine.server.binlog
@@ -469,9 +475,11 @@ class SimHost(Host):
         """ss -K."""
         self._do("kill_sockets", lambda: self._machine.reset_addresses.append(address))
 
-    def end_connections(self, address: str) -> None:
-        """ss -K."""
-        self._do("end_connections", lambda: self._machine.reset_addresses.append(address))
+    @contextlib.contextmanager
+    def no_connections(self, address: str) -> Iterator[None]:
+        """A dead host lets nobody wait here."""
+        del address
+        yield
 
     def disk_free_fraction(self) -> float:
         """Free share of the data disk."""
@@ -642,7 +650,9 @@ class World:
         members: Sequence[str] = (ETCD,),
         in_memory: bool = False,
         tcp_gives_up_seconds: float = 0.05,
+        engine: Engine = "mariadb",
     ) -> None:
+        self.engine: Engine = engine
         self.kernel = Kernel(seed)
         self.kernel.trouble = self._agent_broke
         self.random = self.kernel.random
@@ -707,6 +717,7 @@ class World:
             state_directory=str(folder / "state"),
             database_directory=str(folder / "data"),
             policy=self.policy,
+            engine=self.engine,
         )
 
     def close(self) -> None:
@@ -957,6 +968,22 @@ class World:
         asked = failover.Request("run-2", to, accept_data_loss, (), check)
         task = self.kernel.spawn(process, lambda: answers.append(failover.Failover(agent, asked).run()))
         self.kernel.wait_outside(600.0, lambda: task.dead)
+        if not answers:
+            raise CrashError
+        return answers[0]
+
+    def rejoin(self, host: str, *, reclone: bool = False, check: bool = False) -> dict[str, Any]:
+        """``failoverctl rejoin`` on ``host``; the agent's answer.
+
+        :raises CrashError: the agent died on the way.
+        """
+        agent = self.agent(host)
+        process = self.machines[host].process
+        assert process is not None
+        answers: list[dict[str, Any]] = []
+        asked = returning.Request("run-3", reclone, check)
+        task = self.kernel.spawn(process, lambda: answers.append(returning.Returning(agent, asked).run()))
+        self.kernel.wait_outside(8000.0, lambda: task.dead)
         if not answers:
             raise CrashError
         return answers[0]

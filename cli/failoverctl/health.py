@@ -179,7 +179,7 @@ REMEDIES: dict[str, str] = {
     "not_replica": "failoverctl rejoin HOST, if its agent does not bring it back by itself.",
     "replication_stopped": "failoverctl rejoin HOST, if it lasts.",
     "etcd_unreachable": "bring a majority of etcd members back.",
-    "etcd_member": "bring the member back: journalctl -u etcd on that host.",
+    "etcd_member": "bring the member back; one that a failover left behind joins by failoverctl setup.",
     "other_estate": "the host or the inventory is another estate's: compare failover_estate with /etc/failover-agent.",
     "foreign_primary": "find out who made it a replica of a stranger; then failoverctl rejoin HOST.",
     "foreign_term": "etcd holds the data of another estate, or the inventory lost a host: put that right first.",

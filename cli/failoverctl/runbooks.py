@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ COLLECTION = "hosting.failover"
 
 #: How a play names a group whose name is a parameter.
 _PARAMETER = re.compile(r"\{\{\s*failover_group_\w+\s*\|\s*default\('(\w+)'\)\s*\}\}")
+
+#: How it names hosts by another parameter.
+_VARIABLE = re.compile(r"\{\{\s*(\w+)\b[^}]*\}\}")
 
 
 class Danger(Enum):
@@ -178,7 +181,9 @@ def plan(runbook: Runbook, parameters: Mapping[str, Any], past: History) -> Plan
 
     :raises FailoverctlError: when the playbook is not there or cannot be read.
     """
-    return Plan(runbook, parameters, phases(runbook), past)
+    # Hosts that a parameter names are shown by their names.
+    named = (replace(item, hosts=str(parameters.get(item.hosts) or item.hosts)) for item in phases(runbook))
+    return Plan(runbook, parameters, tuple(named), past)
 
 
 def phases(runbook: Runbook) -> tuple[Phase, ...]:
@@ -216,8 +221,8 @@ def _plays(path: Path) -> list[Phase]:
 
 
 def _groups(pattern: str) -> str:
-    """Return the hosts of a play with the default names of groups that are parameters."""
-    return ", ".join(_PARAMETER.sub(r"\1", pattern).split(":")).strip()
+    """Return the hosts of a play with the default names of groups that are parameters, and the names of variables."""
+    return ", ".join(_VARIABLE.sub(r"\1", _PARAMETER.sub(r"\1", pattern)).split(":")).strip()
 
 
 def _figures(figures: Figures | None) -> dict[str, Any] | None:

@@ -194,10 +194,21 @@ class Worker:
             self.done.append("removed the entry whose data is gone")
             entry = None
         if entry is None:
-            members = client.add_member(self.own_url)
+            members = self.announce(client)
             self.done.append("announced to the cluster")
         self.start(_etcd.make_joined_cluster(members, self.params["name"], self.own_url), is_new=False)
         self.wait_healthy()
+
+    def announce(self, client: _etcd.Client) -> tuple[_etcd.Member, ...]:
+        """Add this member. etcd takes none within 5 s of another one's start (server/etcdserver, HealthInterval)."""
+        end = time.monotonic() + self.params["timeout_seconds"]
+        while True:
+            try:
+                return client.add_member(self.own_url)
+            except _etcd.EtcdError as error:
+                if "unhealthy cluster" not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def rejoin(self) -> None:
         """Put the data of another life aside, and join."""

@@ -39,6 +39,11 @@ options:
     type: list
     elements: str
     default: []
+  since_term:
+    description:
+      - The term that is to be left. If the estate is in a later one by now, with a primary that is alive (and is O(to),
+        if that is given), automation was faster, and nothing is done.
+    type: int
   timeout_seconds:
     description: Seconds to wait for the agent's answer. A replica that has much to apply takes minutes.
     type: float
@@ -55,8 +60,8 @@ attributes:
     description: Shows the primary before and after.
     support: full
   idempotent:
-    description: With a primary that is alive it is refused, as there is nothing to fail over.
-    support: none
+    description: With O(since_term). Without it a primary that is alive is a reason to refuse.
+    support: partial
 """
 
 EXAMPLES = r"""
@@ -76,7 +81,7 @@ result:
   description: What happened.
   returned: always
   type: str
-  choices: [promoted, possible, refused, failed]
+  choices: [promoted, already, possible, refused, failed]
   sample: promoted
 from:
   description: The old primary.
@@ -153,6 +158,8 @@ from ansible_collections.hosting.failover.plugins.module_utils import _agent
 def judge(outcome: dict[str, t.Any]) -> tuple[bool, dict[str, t.Any]]:
     """Whether the module succeeds, and its result, from the agent's answer."""
     result = {**outcome, "changed": outcome["result"] in {"promoted", "possible", "failed"}}
+    if outcome["result"] == "already":
+        return True, result
     if outcome["result"] in {"promoted", "possible"}:
         before, after = f"primary: {outcome['from']}\n", f"primary: {outcome['to']}\n"
         return True, {**result, "diff": {"before": before, "after": after}}
@@ -175,6 +182,19 @@ def loss_sentence(loss: dict[str, t.Any] | None) -> str:
     return f" What may be lost: {str(loss['why']).rstrip('.')}.{known}"
 
 
+def outrun(outcome: dict[str, t.Any], estate: dict[str, t.Any], to: str, since_term: int) -> dict[str, t.Any] | None:
+    """The outcome when another host was made primary meanwhile, None when that is not why it was refused.
+
+    :param estate: the agent's status after the refusal.
+    """
+    codes = [refusal["code"] for refusal in outcome["refusals"]]
+    term, primary = estate.get("term"), estate.get("primary")
+    if codes != ["primary_alive"] or not isinstance(term, int) or term <= since_term or to not in ("", primary):
+        return None
+    found = {"result": "already", "to": primary, "term_before": since_term, "term_after": term}
+    return {**outcome, **found, "refusals": [], "possible_loss": None, "steps": []}
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -183,6 +203,7 @@ def main() -> None:
             "run_id": {"type": "str", "required": True},
             "accept_data_loss": {"type": "bool", "default": False},
             "confirm_fenced": {"type": "list", "elements": "str", "default": []},
+            "since_term": {"type": "int"},
             "timeout_seconds": {"type": "float", "default": 420.0},
             **_agent.ARGUMENT_SPEC,
         },
@@ -193,6 +214,8 @@ def main() -> None:
     request = {"command": "failover", **wanted, "check": module.check_mode}
     try:
         outcome = _agent.call(want["socket"], request, want["timeout_seconds"])["failover"]
+        if outcome["result"] == "refused" and want["since_term"] is not None:
+            outcome = outrun(outcome, _agent.status(want["socket"]), want["to"], want["since_term"]) or outcome
     except _agent.AgentError as error:
         module.fail_json(msg=f"No failover: {error} Look at `failoverctl status` before anything else.")
     good, result = judge(outcome)

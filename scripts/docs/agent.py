@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import json
@@ -150,6 +149,11 @@ COMMANDS = {
         "Hand the primary role over; with `check` ask every gate only.",
         "`switchover`: what the module [switchover](modules.md#switchover) returns",
     ),
+    "rejoin": (
+        "Follow the primary again, also while automation is paused; with `check` only say how, and what only this host "
+        "has. With `reclone` copy the primary's data anew in any case.",
+        "`rejoin`: what the module [rejoin](modules.md#rejoin) returns",
+    ),
     "bootstrap": (Agent.bootstrap, "`changed`, `primary`, `term`"),
     "adopt": (Agent.adopt, "`changed`"),
     "seed": (Agent.seed, "`changed`, and if so `from` and `position`"),
@@ -251,7 +255,10 @@ def pages() -> Mapping[Path, str]:
             table(("action", "meaning"), _actions()),
             "## Refusals of a planned switchover",
             "What the answers say; [what to do](../howto/switchover.md#gates).",
-            table(("code", "message", "limit", "fix"), _refusals()),
+            table(("code", "message", "limit", "fix"), _refusals("gates.py")),
+            "## Refusals of a failover",
+            "What the answers say; [what to do](../howto/failover.md#gates). `locked` as above.",
+            table(("code", "message", "limit", "fix"), _refusals("failover.py")),
         )
     }
 
@@ -353,24 +360,19 @@ def _actions() -> Iterator[tuple[str, str]]:
         yield code(kind.__name__), docstring(kind.__doc__)
 
 
-def _refusals() -> Iterator[tuple[str, str, str, str]]:
-    parameters = tuple(inspect.signature(gates.Refusal).parameters)
+def _refusals(file: str) -> Iterator[tuple[str, str, str, str]]:
     seen: dict[str, tuple[str, str, str, str]] = {}
-    for told in calls(CODE / "gates.py", "Refusal", parameters):
-        row = (code(told.one("code")), told.one("message"), told.one("limit"), told.one("fix"))
-        seen.setdefault(told.one("code"), row)
+    for told in calls(CODE / file, "Refusal", _refusal_fields()):
+        for name in told.arguments["code"]:
+            seen.setdefault(name, (code(name), told.one("message"), told.one("limit"), told.one("fix")))
     yield from seen.values()
 
 
-def refusal_codes() -> set[str]:
-    """Return the codes of all refusals of a planned switchover."""
-    tree = ast.parse((CODE / "gates.py").read_text(encoding="utf-8"))
-    return {
-        node.args[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "Refusal"
-        and isinstance(node.args[0], ast.Constant)
-        and isinstance(node.args[0].value, str)
-    }
+def _refusal_fields() -> tuple[str, ...]:
+    return tuple(inspect.signature(gates.Refusal).parameters)
+
+
+def refusal_codes(file: str = "gates.py") -> set[str]:
+    """Return the codes of all refusals of a planned switchover, or of those that another file of the agent has."""
+    found = calls(CODE / file, "Refusal", _refusal_fields())
+    return {name for told in found for name in told.arguments["code"]}

@@ -294,3 +294,25 @@ def test_an_agent_of_another_version_is_named(estate: Estate) -> None:
     finally:
         estate.lab.exec(replica, ["mv", f"{path}.kept", path], check=True)
         estate.lab.exec(replica, ["systemctl", "restart", "failover-agent"], check=True)
+
+
+def test_without_a_majority_a_person_says_who_is_off(estate: Estate) -> None:
+    """Primary and witness are gone: the replica that is left takes over, and setup makes the others voters again."""
+    primary = estate.wait_settled()
+    left = other(primary)
+    estate.sql(primary, ROW.format("majority"))
+    estate.lab.power_off(primary)
+    estate.lab.power_off("witness")
+    wait_for(lambda: not estate.told(left)["etcd"]["reachable"], 30.0)
+    estate.run("failover", "--yes", exit_code=3)
+    estate.run("failover", "--yes", "--confirm-fenced", primary, exit_code=3)
+    assert [refusal["code"] for refusal in estate.last_run()["refusals"]] == ["not_fenced"]
+    estate.run("failover", "--yes", "--confirm-fenced", primary, "--confirm-fenced", "witness")
+    assert estate.role(left) == "primary"
+    assert estate.sql(left, "SELECT COUNT(*) FROM failover_probe.writes WHERE run_id='majority'") == "1"
+    estate.lab.power_on(primary)
+    estate.lab.power_on("witness")
+    wait_for(lambda: estate.role(primary) == "replica", 60.0)
+    estate.run("setup", "--yes", timeout=900.0)
+    assert estate.told(left)["etcd"]["healthy"] == 3
+    assert estate.wait_settled() == left

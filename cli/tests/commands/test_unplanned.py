@@ -93,6 +93,11 @@ def test_what_came_of_a_failover(operator: Operator, playbooks: Playbooks, probe
     assert (document["failover"]["to"], document["rejoin"], document["automation"]) == ("www2", None, None)
 
 
+def test_automation_that_was_faster(operator: Operator, playbooks: Playbooks) -> None:
+    playbooks.events["failover"] = (promoted(result="already", term_after=5), 0)
+    assert operator.types("failover", "-y").out.startswith("www2 is primary in term 5: automation was faster\n")
+
+
 def test_a_failover_can_be_measured(operator: Operator, playbooks: Playbooks, prober: Prober) -> None:
     playbooks.events["failover"] = (promoted(), 0)
     answer = operator.types("failover", "-y", "--measure", "--writers", "4")
@@ -247,6 +252,11 @@ def test_a_plan_contacts_nobody(operator: Operator, playbooks: Playbooks, comman
     assert "Act" in answer.out
     assert operator.types(*command, "--plan", "--json").json()["runbook"] == command[0].replace("-", "_")
     assert playbooks.requests == []
+
+
+def test_a_plan_names_the_host(operator: Operator) -> None:
+    phases = operator.types("rejoin", "www1", "--plan", "--json").json()["phases"]
+    assert {phase["hosts"] for phase in phases} == {"failover_database", "www1"}
 
 
 @pytest.mark.parametrize("command", [["failover"], ["rejoin", "www1"], ["pause"], ["resume-automation"]])

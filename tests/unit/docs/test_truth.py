@@ -136,6 +136,15 @@ def test_the_page_of_switchover_names_every_gate() -> None:
     assert {code for cell in cells for code in re.findall(r"`(\w+)`", cell)} == refusal_codes()
 
 
+def test_the_page_of_failover_names_every_gate() -> None:
+    text = (DOCS / "howto" / "failover.md").read_text(encoding="utf-8")
+    section = text.partition("## Gates")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    # The lock is asked of gates.py, and whether etcd may go on alone of the module etcd_member.
+    asked = {*refusal_codes("failover.py"), "locked", "not_fenced"}
+    assert {code for cell in cells for code in re.findall(r"`(\w+)`", cell)} == asked
+
+
 @pytest.mark.parametrize("page", WRITTEN, ids=name)
 def test_exit_statuses_are_those_of_the_command(page: Path) -> None:
     said = re.findall(r"\bexit(?:s with|s| status| code)? (\d+)\b", page.read_text(encoding="utf-8"))
@@ -147,8 +156,9 @@ def names() -> set[str]:
     """Every name with one of our prefixes that means something."""
     known = {*_estate.ESTATE_SPEC, *_estate.MADE_NAMES, *METRICS}
     known |= {f"failover_{kind}" for kind in _estate.GROUP_KINDS}
-    known |= {"failover_agent", "failover_fence", "failover_probe", "failover_repl", "keepalived_script"}
-    known |= refusal_codes()
+    known |= {"failover_agent", "failover_fence", "failover_probe", "failover_repl", "failover_shut_out"}
+    known |= {"keepalived_script"}
+    known |= refusal_codes() | refusal_codes("failover.py")
     known |= {name for runbook in CATALOGUE.values() for name in runbook.parameters}
     known |= {*REMEDIES, *(told.one("code") for told in calls(JUDGE, "Problem", ("code",)))}
     known |= {path.stem for kind in ("modules", "filter") for path in plugin_paths(kind)}

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     guard = commands.add_parser("guard", help="run the guard, which fences when the agent cannot")
     guard.add_argument("--config", default=_DEFAULT_CONFIG)
     ctl = commands.add_parser("ctl", help="send one command to the running daemon and print its JSON reply")
-    ctl.add_argument("command", help="status, switchover, failover, pause, resume, seed, ...")
+    ctl.add_argument("command", help="status, switchover, failover, rejoin, pause, ...")
     ctl.add_argument("fields", nargs="*", metavar="KEY=VALUE", help="fields of the command")
     ctl.add_argument("--socket", default=_DEFAULT_SOCKET)
     options = parser.parse_args(arguments)

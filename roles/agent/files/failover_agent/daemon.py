@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from failover_agent import __version__, failover, gates
+from failover_agent import __version__, failover, gates, returning
 from failover_agent.agent import Agent, CommandError
 from failover_agent.config import Config
 from failover_agent.etcd import Client, EtcdError, tls_context
@@ -107,9 +107,13 @@ def _connector(config: Config) -> Callable[[str], Peer]:
 
 
 def _guard(agent: Agent, stop: threading.Event) -> None:
+    alive = False
     while not stop.wait(_GUARD_INTERVAL_SECONDS):
         try:
             agent.guard()
+            before, alive = alive, agent.host.database_alive()
+            if before and not alive:
+                agent.wake.set()  # It crashed: nobody waits for the next look.
         except Exception:
             # Nothing may end this thread: what failed is tried again in the next round.
             _log.critical("fencing failed", exc_info=True)
@@ -308,6 +312,13 @@ def command(agent: Agent, request: dict[str, Any]) -> dict[str, Any]:
                 check=bool(request.get("check")),
             )
             return {"failover": failover.Failover(agent, asked).run()}
+        case "rejoin":
+            wish = returning.Request(
+                run_id=str(request["run_id"]),
+                reclone=bool(request.get("reclone")),
+                check=bool(request.get("check")),
+            )
+            return {"rejoin": returning.Returning(agent, wish).run()}
         case "bootstrap":
             return agent.bootstrap(str(request["primary"]))
         case "adopt":

@@ -306,11 +306,13 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
     database = view.database
     closed = _closed(view, f"{term.primary} is primary in term {term.term}")
     if not view.seeded:
+        if view.ordered == "reclone" and _leads(stored, term.primary):
+            return (*closed, Reclone("ordered by a person"))
         return (*closed, Hold("waits to be seeded from the primary"))
     if not database.running:
         if database.starting:
             return (*closed, Hold("mariadbd is starting"))
-        if stored.pause is not None:
+        if stored.pause is not None and not view.ordered:
             return (*closed, Hold("the database is down, and automation is paused", "paused"))
         if not elect.lacks(view, stored.sync, term):
             # A member of the set holds nothing that the primary does not have, and what recovery would discard here
@@ -360,6 +362,8 @@ def _follow(
         return attach(f"follow {term.primary}, term {term.term}")
     if replication.diverged:
         return _rejoin(view, stored, term, replication.error, policy)
+    if view.ordered == "reclone" and _leads(stored, term.primary):
+        return (Reclone("ordered by a person"),)
     if replication.error:
         return (Hold(f"replication from {term.primary} stopped: {replication.error}", "replication"),)
     if not replication.sql_running or not (replication.io_running or replication.io_connecting):
@@ -387,14 +391,14 @@ def _may_acknowledge(view: View, stored: Stored, term: Term) -> bool:
 def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) -> tuple[Action, ...]:
     """The histories forked (rule 7): save what only this host has, then undo it, or fetch a new copy."""
     why = f"the history of {term.primary} is no continuation of the own: {error}"
-    if not policy.auto_rejoin or stored.pause is not None:
+    if (not policy.auto_rejoin or stored.pause is not None) and not view.ordered:
         return (Hold(f"{why}; `failoverctl rejoin {view.host}` repairs it", "diverged"),)
     if not _leads(stored, term.primary):
         return (Hold(f"{why}; and no primary leads at the moment", "diverged"),)
     match view.divergence:
         case "":
             return (SaveDivergent(why),)
-        case "saved":
+        case "saved" if view.ordered != "reclone":
             return (Flashback(why),)
     return (Reclone(why),)
 

@@ -18,6 +18,7 @@ from failover_agent import gtid
 
 Mode = Literal["strict", "degraded"]
 Role = Literal["primary", "replica", "fenced", "starting", "stopped", "unseeded"]
+Order = Literal["", "rejoin", "reclone"]
 Engine = Literal["mariadb", "none"]
 LastReplicaLoss = Literal["degrade", "block"]
 #: The priority of a host that nobody gave one.
@@ -337,7 +338,8 @@ class View:
     ``retry_at`` it begins no election, as it has given one up for the reason ``abandoned``. ``known_term`` is the
     highest term that this agent, or a peer it asked, has ever seen. ``divergence`` is how far the rejoin has come:
     nothing, ``saved``, ``flashed_back``. ``silenced`` names the lost replicas that certainly no longer acknowledge,
-    ``muted_at`` is the revision of ``sync`` up to which this host gave its word not to.
+    ``muted_at`` is the revision of ``sync`` up to which this host gave its word not to. ``ordered`` is what a person
+    has just asked of this host: to ``rejoin`` in spite of a pause and of the policy, or to ``reclone`` in any case.
     """
 
     now: float
@@ -369,6 +371,7 @@ class View:
     silenced: tuple[str, ...] = ()
     muted_at: int = -1
     engine: Engine = "mariadb"
+    ordered: Order = ""
 
     def priority(self, host: str) -> int:
         """How much ``host`` is wanted as primary; 0 is never."""

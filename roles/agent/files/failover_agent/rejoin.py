@@ -97,7 +97,9 @@ def judge(history: Sequence[Term], ids: dict[str, int], present: str = "") -> Ca
 
     In a term only its primary writes, from the position at which the term began up to the one at which the next began,
     or up to ``present``, where the primary is now. What is older than the history, and what no data host of the estate
-    wrote (it came with an adopted database), is taken as part of it as far as the terms reach.
+    wrote (it came with an adopted database), is taken as part of it as far as the terms reach. A sequence number is
+    given once: where a position names a transaction, another server's of the same number is no part of it. (MariaDB's
+    DDL recovery writes to the binary log of a replica when it starts after a power loss; measured with 11.8.6.)
 
     :raises RejoinError: the history does not say where a primary began.
     """
@@ -112,8 +114,12 @@ def judge(history: Sequence[Term], ids: dict[str, int], present: str = "") -> Ca
         begins.append((gtid.parse(term.gtid), ids.get(term.primary)))
     estate = set(ids.values())
     now = gtid.parse(present)
+    places = (*(begin for begin, _ in begins), now)
+    named = {(last.domain, last.sequence): last.server for place in places for last in place.last}
 
     def official(each: Gtid) -> bool:
+        if named.get((each.domain, each.sequence), each.server) != each.server:
+            return False
         if begins and not binlog.beyond(each, begins[0][0]):
             return True
         for number, (begin, writer) in enumerate(begins):
@@ -451,6 +457,7 @@ class Rejoin:
         if not int(connection.value("SELECT @@read_only") or 0):
             raise RejoinError("no flashback on a writable server")
         connection.run("STOP SLAVE")
+        self._nothing_new(saved)
         command = [
             "mariadb",
             "--no-defaults",
@@ -467,9 +474,19 @@ class Rejoin:
                 raise RejoinError(f"flashback: {error}") from error
         if done.returncode != 0:
             raise RejoinError(f"flashback: {done.stderr.decode(errors='replace').strip()[-500:]}")
+        self._nothing_new(saved)
         connection.run("RESET SLAVE ALL")
         self._database.begin_at(connection, saved.fork)
         _log.warning("%d transactions undone, back at %s", saved.transactions, saved.fork)
+
+    def _nothing_new(self, saved: Saved) -> None:
+        """See that nothing was written since it was saved: the binary log is about to forget.
+
+        :raises RejoinError: an account that ``read_only`` does not stop goes on writing.
+        """
+        count = len(self.divergent(saved.fork))
+        if count != saved.transactions:
+            raise RejoinError(f"no flashback: {count - saved.transactions} more transactions since they were saved")
 
     def attached(self, connection: Connection, limit: float) -> str:
         """Wait until replication receives and applies; empty when it does, else why not within ``limit`` seconds."""

@@ -23,6 +23,7 @@ class Cluster:
     members: list[_etcd.Member]
     sick: set[str] = field(default_factory=set)
     log: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
 
     def client(self, address: str, *_args: Any, **_options: Any) -> Client:
         """Stand for the class Client; 127.0.0.1 is the witness."""
@@ -44,6 +45,8 @@ class Client:
         return tuple(self.cluster.members)
 
     def add_member(self, url: str) -> tuple[_etcd.Member, ...]:
+        if self.cluster.busy:
+            raise _etcd.EtcdError(self.cluster.busy.pop())
         self.cluster.log.append(f"add {url}")
         self.cluster.members.append(_etcd.Member("9", "", (url,), ()))
         return tuple(self.cluster.members)
@@ -95,6 +98,16 @@ def test_a_member_without_its_data_takes_its_own_place(tmp_path: Path, cluster: 
     text = (tmp_path / "bootstrap.env").read_text()
     assert "ETCD_INITIAL_CLUSTER_STATE=existing" in text
     assert "witness=https://198.51.100.13:2380,www1=" in text
+
+
+@pytest.mark.parametrize(("said", "joins"), [("etcdserver: unhealthy cluster", True), ("too many members", False)])
+def test_a_member_that_has_just_started_is_waited_for(
+    tmp_path: Path, cluster: Cluster, run_module: Run, said: str, joins: bool
+) -> None:
+    cluster.busy.append(said)
+    result = run_module(etcd_member, args(tmp_path, "joined"))
+    assert ("started" in result["done"]) is joins
+    assert bool(result.get("failed")) is not joins
 
 
 def test_an_entry_that_never_started_is_used(tmp_path: Path, cluster: Cluster, run_module: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.hosting.failover.plugins.modules import failover as module
 
-from ..fake_agent import FakeAgent
+from ..fake_agent import FakeAgent, estate
 
 Run = Callable[..., dict[str, Any]]
 STEP = {"name": "stop_receiving", "title": "Stop receiving", "at": 180.0, "ms": 3.1, "outcome": "ok"}
@@ -95,6 +95,28 @@ def test_refused_says_what_may_be_lost(run: Run) -> None:
         "Failover refused: www3 does not answer. What may be lost: www3 is a member of the sync set and does not"
         " answer. The last position known is 0-1-4711."
     )
+
+
+ALIVE = [{"code": "primary_alive", "message": "www2 is primary."}]
+
+
+@pytest.mark.parametrize(
+    ("args", "term", "good"),
+    [
+        ({"since_term": 3}, 4, True),
+        ({"since_term": 3, "to": "www2"}, 4, True),
+        ({"since_term": 3, "to": "www3"}, 4, False),
+        ({"since_term": 3}, 3, False),
+        ({}, 4, False),
+    ],
+)
+def test_automation_that_was_faster(run: Run, agent: FakeAgent, args: dict[str, Any], term: int, good: bool) -> None:
+    agent.status(estate(term=term, primary="www2"))
+    result = run(outcome("refused", refusals=ALIVE, possible_loss=LOSS), **args)
+    assert bool(result.get("failed")) is not good
+    if good:
+        assert (result["result"], result["changed"], result["to"]) == ("already", False, "www2")
+        assert (result["term_after"], result["possible_loss"]) == (4, None)
 
 
 def test_refused_without_loss_names_none(run: Run) -> None:

@@ -569,9 +569,8 @@ class TestSeed:
         refused("already_primary", lambda: estate.agent("www1").seed(discard=True))
 
     def test_without_a_leader_there_is_nothing_to_copy(self, estate: World) -> None:
-        estate.etcd.revoke(estate.agent("www1").lease.id)
-        estate.freeze("www1")
-        estate.run(1.5)
+        estate.power_off("www1")
+        estate.run(7.0)
         refused("no_primary", lambda: estate.agent("www2").seed(discard=False))
 
     def test_a_stream_that_breaks_is_told_and_can_be_tried_again(
