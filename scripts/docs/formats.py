@@ -134,7 +134,7 @@ DRILL = {
     "faults[].hosts": "where",
     "faults[].healed": "whether it was undone",
     "faults[].deadman_fired": "whether the host undid it by itself, too early",
-    "earlier": "all runs of the scenario on this estate before this one, see [below](#drill-report-json)",
+    "earlier": "all runs of the scenario on this estate before this one, see [below](#drill-report---json)",
     "earlier_runs": "the last 20 of them",
 }
 
