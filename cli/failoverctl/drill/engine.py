@@ -42,7 +42,16 @@ from failoverctl.drill.plan import (
 )
 from failoverctl.drill.result import Broken, Told, document
 from failoverctl.drill.samples import read_samples
-from failoverctl.drill.scenario import CommandStep, FaultStep, HealStep, Scenario, Step, WaitForStep, WaitStep
+from failoverctl.drill.scenario import (
+    CommandStep,
+    FaultStep,
+    HealStep,
+    Scenario,
+    Step,
+    WaitForStep,
+    WaitStep,
+    longest_of,
+)
 from failoverctl.drill.watch import Tail, Watcher
 from failoverctl.drill.world import Condition, World, judge, resolve, unmet
 from failoverctl.errors import ExitCode, FailoverctlError
@@ -183,6 +192,7 @@ class _Drill:
         self._state = RunState()
         self._told = Told()
         self._made: list[_Made] = []
+        self._ahead: list[Step] = []
         self._counts: dict[str, int] = {}
         self._interrupts = 0
         self._undoing = False
@@ -362,7 +372,9 @@ class _Drill:
         self._method_began = self._edges.clock()
         self._served_at = self._method_began
         try:
-            for step in unrolled(self._scenario.method):
+            steps = list(unrolled(self._scenario.method))
+            for position, step in enumerate(steps, start=1):
+                self._ahead = steps[position:]
                 self._play(step)
             with self._phase(OBSERVE) as phase:
                 phase.failed = not self._observe()
@@ -517,8 +529,7 @@ class _Drill:
     def _inject(self, step: FaultStep, found: FaultStep, title: str) -> None:
         hosts = found.hosts
         options = dict(found.options)
-        lasting = step.seconds if step.seconds is not None else self._scenario.longest_seconds
-        options |= {"hosts": hosts, "run_id": self._folder.run_id, "deadman_seconds": lasting + DEADMAN_SLACK_SECONDS}
+        options |= {"hosts": hosts, "run_id": self._folder.run_id, "deadman_seconds": self._deadman_seconds(step)}
         try:
             if step.hosts and not hosts:
                 raise FailoverctlError(f"there is no {' or '.join(step.hosts)} at the moment")
@@ -532,6 +543,17 @@ class _Drill:
         due = None if step.seconds is None else injected.began + step.seconds
         self._made.append(_Made(step.ident, title, hosts, injected, due))
         self._act("fault", step.ident, title, "begun", injected.began, injected.done, hosts)
+
+    def _deadman_seconds(self, step: FaultStep) -> float:
+        """After how long a host undoes a fault by itself: a little later than this drill would at the latest."""
+        if step.seconds is not None:
+            return step.seconds + DEADMAN_SLACK_SECONDS
+        seconds = DEADMAN_SLACK_SECONDS
+        for following in self._ahead:
+            if isinstance(following, HealStep) and following.what in ("all", step.ident):
+                return seconds
+            seconds += longest_of(following)
+        return seconds + self._scenario.observe_seconds
 
     def _wait_for(self, step: WaitForStep) -> bool:
         if self._until(lambda: judge(step.condition, self._world()).holds, step.limit_seconds):

@@ -73,10 +73,10 @@ def show(
     lines += [f"   {text}" for text in promised]
     lines += [
         f" May run on:    estates up to {scenario.environment}",
-        f" Takes:         at most {duration(scenario.longest_seconds)}",
+        f" Takes:         {spread(summary.duration)}; at most {duration(scenario.longest_seconds)}",
         f" Writes paused: {spread(summary.paused)}",
         f" HTTP outage:   {spread(summary.http)}",
-        f" Whole again:   {spread(summary.whole)} after it was healed",
+        f" Whole again:   {spread(summary.whole)}",
         f" Lost so far:   {losses(summary)}",
     ]
     lines += [f" Refused here:  {text}" for text in refusals]

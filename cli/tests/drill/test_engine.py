@@ -357,7 +357,7 @@ def test_a_whole_drill(stage: Stage) -> None:
         "unlock",
     ]
     assert stage.options[0]["hosts"] == ("www1",)
-    assert stage.options[0]["deadman_seconds"] > 100
+    assert stage.options[0]["deadman_seconds"] == 30.0 + SCENARIO.observe_seconds
     drill = result["drill"]
     assert (drill["scenario"], drill["began"], drill["ended_term"]) == ("power", {"primary": "www1", "term": 3}, 4)
     assert drill["observed_primary"] == "www2"
@@ -569,6 +569,7 @@ def test_repetitions_and_healing_by_name(stage: Stage) -> None:
     result, _ = run(stage, steps(RepeatStep(2, (cut, WaitStep(1.0), HealStep("flap")))))
     assert [line for line in stage.log if "cut" in line] == ["inject cut www1", "revert cut"] * 2
     assert stage.options[0]["to"] == ("www1", "www2", "vote")
+    assert stage.options[0]["deadman_seconds"] == 31.0
     assert phases(result)[3:6] == ["Cut www1 off from www1 and www2 and vote", "Wait 1 s", "Undo flap"]
 
 
