@@ -20,7 +20,7 @@ from typing import Any
 from failoverctl import runs
 from failoverctl.conduct import Outcome, View, on_interrupt, owner, result_document
 from failoverctl.config import Settings
-from failoverctl.drill import gates, history, marks, phases
+from failoverctl.drill import gates, history, marks, phases, rows
 from failoverctl.drill import verdict as verdicts
 from failoverctl.drill.edges import Edges, Fault, Injected, InsideWriters, Prober, Recorder, Targets
 from failoverctl.drill.nested import Done
@@ -291,6 +291,10 @@ class _Drill:
             # What clients see is known when the prober runs.
             asked = [item for item in self._scenario.steady_state if item.word not in _SAMPLED]
             broken = unmet(asked, self._world())
+            if not broken:
+                rows = self._compare_rows()
+                if rows is not None and rows.same is not True:
+                    broken.append(f"the same rows of the prober on every data host: {rows.observed}")
             phase.failed = bool(broken)
         return [
             gates.Refusal(
@@ -434,8 +438,10 @@ class _Drill:
             healed = self._edges.clock()
             with self._phase(WHOLE) as phase:
                 phase.failed = not self._settle(healed)
-            with self._phase(READ):
+            with self._phase(READ) as phase:
                 self._stop_probe()
+                self._told.rows = self._compare_rows()
+                phase.failed = self._told.rows is not None and self._told.rows.same is not True
         finally:
             self._roll_back()
             with self._phase(AGAIN) as phase:
@@ -446,6 +452,23 @@ class _Drill:
         grown = (self._world().term or 0) > (self._told.began_term or 0)
         if self._made and grown and not self._edges.acknowledge(self._folder.run_id):
             self._write(Note(text="the failovers of this drill could not be acknowledged: they count against the next"))
+
+    def _compare_rows(self) -> rows.Compared | None:
+        """Whether all data hosts hold the same rows, those of earlier runs included; None where nobody writes any."""
+        target = self._order.target
+        if target is None or target.get("write") is None or self._targets is None:
+            return None
+        hosts = [host.name for host in self._order.estate.in_role("database")]
+        return rows.read(self._said, hosts, clock=self._edges.clock, pause=self._edges.pause)
+
+    def _said(self, host: str, argv: Sequence[str]) -> str:
+        """What a command on a host printed; empty when it failed."""
+        if self._targets is None:
+            return ""
+        try:
+            return str(self._targets.run(host, argv, timeout_seconds=20.0).stdout)
+        except FailoverctlError:
+            return ""
 
     def _settle(self, healed: float) -> bool:
         """Wait until the steady state holds by a look that began after the healing."""
@@ -757,6 +780,7 @@ class _Drill:
             aborted=told.aborted,
             outside=outside,
             sampled=sampled,
+            rows=told.rows,
         )
         self._judgement = verdicts.decide(self._scenario, findings)
         if told.interrupted:
@@ -801,14 +825,8 @@ class _Drill:
         zero = recorded.meta.monotonic_zero
         hosts = [host.name for host in self._order.estate.in_role("database") if lab or host.name in ahead]
 
-        def run(host: str, argv: Sequence[str]) -> str:
-            try:
-                return str(targets.run(host, argv, timeout_seconds=20.0).stdout)
-            except FailoverctlError:
-                return ""
-
         return marks.read(
-            run,
+            self._said,
             hosts,
             zero + offset - 5.0,
             lambda host, epoch: epoch - ahead.get(host, (0.0, 0.0))[0] - offset - zero,
