@@ -147,7 +147,8 @@ def names() -> set[str]:
     """Every name with one of our prefixes that means something."""
     known = {*_estate.ESTATE_SPEC, *_estate.MADE_NAMES, *METRICS}
     known |= {f"failover_{kind}" for kind in _estate.GROUP_KINDS}
-    known |= {"failover_agent", "failover_fence", "failover_probe", "failover_repl", "keepalived_script"}
+    known |= {"failover_agent", "failover_fence", "failover_probe", "failover_repl", "failover_shut_out"}
+    known |= {"keepalived_script"}
     known |= refusal_codes()
     known |= {name for runbook in CATALOGUE.values() for name in runbook.parameters}
     known |= {*REMEDIES, *(told.one("code") for told in calls(JUDGE, "Problem", ("code",)))}

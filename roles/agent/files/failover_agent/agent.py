@@ -82,7 +82,7 @@ _RECLONE_SECONDS = 60.0
 _SHUT_OUT_SECONDS = 3.0
 #: What the status says of divergent transactions that were saved.
 _SAVED = ("transactions", "at", "sql")
-#: How often (seconds) the agent looks while an election runs, and while nobody leads.
+#: How often (seconds) the agent looks while an election runs, and while nobody leads or the database hangs.
 _ELECTION_PACE, _LEADERLESS_PACE = 0.1, 0.25
 
 
@@ -233,7 +233,7 @@ class Agent:
             self._problems = tuple(problems)
             if any(not isinstance(action, (Hold, StartDatabase)) for action in actions) and not problems:
                 self.wake.set()
-            if actions and not all(isinstance(action, Hold) for action in actions):
+            if view.database.running and not all(isinstance(action, Hold) for action in actions):
                 self._seen = self.database.observe()
             self._publish(view)
             self._align_followers()
@@ -245,7 +245,7 @@ class Agent:
         stored = self._stored
         if stored is None or stored.term is None:
             return self.config.policy.tick_interval
-        if stored.leader is None:
+        if stored.leader is None or self._seen.hung:
             return _LEADERLESS_PACE
         return _ELECTION_PACE if stored.leader.term > stored.term.term else self.config.policy.tick_interval
 
@@ -257,16 +257,21 @@ class Agent:
             _log.warning("etcd: %s", error)
             self._stored = None
         stored = self._stored
-        now = self.host.now()
+        asked = self.host.now()
         database = self._observe()
+        # A server that hangs takes its time to say nothing: what follows is judged by the time it is then.
+        now = self.host.now()
         self._seen = database
         if database.running:
-            self._answered_at = now
+            self._answered_at = asked
         if database.replication is not None and database.replication.io_running and database.replication.sql_running:
             self._divergence = ""
-        self.may_be_writable = (
-            not database.read_only if database.running else self.may_be_writable and database.starting
-        ) and self.directory.seeded
+        if self.config.engine == "none":
+            self.may_be_writable = self.host.gate_open
+        elif database.running:
+            self.may_be_writable = not database.read_only and self.directory.seeded
+        else:
+            self.may_be_writable = self.may_be_writable and database.starting
         self._note_attached(database, now)
         return View(
             now=now,
@@ -511,7 +516,8 @@ class Agent:
         What did not work is tried again by the guard's next round.
         """
         try:
-            self.host.fence()
+            if self.config.engine != "none":
+                self.host.fence()
             self.may_be_writable = False
         finally:
             self.host.close_gate()
@@ -520,7 +526,7 @@ class Agent:
     def _align_events(self) -> None:
         """Once a term, let the events run here that replication had left disabled on this host."""
         term = self._stored.term.term if self._stored and self._stored.term else 0
-        if self._role != "primary" or self._events_term == term:
+        if self._role != "primary" or self._events_term == term or self.config.engine == "none":
             return
         try:
             with self._connection(5.0) as connection:
@@ -818,6 +824,8 @@ class Agent:
         self._published = (self.lease.id, text)
 
     def _role_now(self) -> Role:
+        if self.config.engine == "none":
+            return "primary" if self.host.gate_open else "replica"
         if not self.directory.seeded or self.seeding:
             return "unseeded"
         if not self._seen.running:

@@ -107,9 +107,13 @@ def _connector(config: Config) -> Callable[[str], Peer]:
 
 
 def _guard(agent: Agent, stop: threading.Event) -> None:
+    alive = False
     while not stop.wait(_GUARD_INTERVAL_SECONDS):
         try:
             agent.guard()
+            before, alive = alive, agent.host.database_alive()
+            if before and not alive:
+                agent.wake.set()  # It crashed: nobody waits for the next look.
         except Exception:
             # Nothing may end this thread: what failed is tried again in the next round.
             _log.critical("fencing failed", exc_info=True)

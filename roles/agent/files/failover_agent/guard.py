@@ -35,6 +35,7 @@ class Guard:
 
     def __init__(self, config: Config, host: Host) -> None:
         self._host = host
+        self._database = config.engine != "none"
         self._margin = config.policy.fence_margin
         runtime = Path(config.runtime_directory)
         self._writable = runtime / WRITABLE
@@ -50,7 +51,8 @@ class Guard:
             return
         _log.critical("the lease ends in %.1f s, and the agent does nothing: fencing", left)
         try:
-            self._host.fence()
+            if self._database:
+                self._host.fence()
             self._host.close_gate()
             self._host.stop_followers()
         except HostError as error:

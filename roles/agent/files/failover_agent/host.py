@@ -9,13 +9,17 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from failover_agent.config import Config
 
 PRIMARY_TARGET = "failover-primary.target"
 _FENCE_TABLE = "failover_fence"
+#: How often (seconds) connections that must not be are reset.
+_RESET_SECONDS = 0.03
 _SHUT_OUT_TABLE = "failover_shut_out"
 
 
@@ -68,6 +72,14 @@ class Host:
     def database_state(self) -> str:
         """systemd's ActiveState of the database unit: ``active``, ``activating``, ``inactive``, ``failed``, ..."""
         return run(["systemctl", "show", "-p", "ActiveState", "--value", self._config.database_unit]).strip()
+
+    def database_alive(self) -> bool:
+        """Whether the process of the database exists; cheap enough for ten times a second."""
+        try:
+            pid = int(Path(self._config.database_pid_file).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return Path(f"/proc/{pid}").exists()
 
     def start_database(self, *, keep_in_doubt: bool) -> None:
         """Start mariadbd with the ``init_rpl_role`` that the term asks for; returns before it answers.
@@ -218,14 +230,31 @@ class Host:
         """Reset every TCP connection of a local address, so that no client waits for an answer that never comes."""
         run(["ss", "-K", "-t", "src", address], timeout=2.0)
 
-    def end_connections(self, address: str) -> None:
-        """Reset what this host has open, or tries to open, to the database port of another."""
-        run(["ss", "-K", "-t", "dst", address, "dport", "=", f":{self._config.database_port}"], timeout=2.0)
+    @contextlib.contextmanager
+    def no_connections(self, address: str) -> Iterator[None]:
+        """Meanwhile reset whatever this host has open, or tries to open, to the database port of another."""
+        done = threading.Event()
+
+        def reset() -> None:
+            while not done.is_set():
+                with contextlib.suppress(HostError):
+                    run(["ss", "-K", "-t", "dst", address, "dport", "=", f":{self._config.database_port}"], timeout=1.0)
+                done.wait(_RESET_SECONDS)
+
+        thread = threading.Thread(target=reset, name="reset", daemon=True)
+        if address:
+            thread.start()
+        try:
+            yield
+        finally:
+            done.set()
 
     # ---- disk
 
     def disk_free_fraction(self) -> float:
         """Free share (0..1) of the file system that holds the data directory."""
+        if self._config.engine == "none":
+            return 1.0
         path = Path(self._config.database_directory)
         while not path.exists():  # While a copy takes its place.
             path = path.parent

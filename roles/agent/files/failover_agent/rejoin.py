@@ -451,6 +451,7 @@ class Rejoin:
         if not int(connection.value("SELECT @@read_only") or 0):
             raise RejoinError("no flashback on a writable server")
         connection.run("STOP SLAVE")
+        self._nothing_new(saved)
         command = [
             "mariadb",
             "--no-defaults",
@@ -467,9 +468,19 @@ class Rejoin:
                 raise RejoinError(f"flashback: {error}") from error
         if done.returncode != 0:
             raise RejoinError(f"flashback: {done.stderr.decode(errors='replace').strip()[-500:]}")
+        self._nothing_new(saved)
         connection.run("RESET SLAVE ALL")
         self._database.begin_at(connection, saved.fork)
         _log.warning("%d transactions undone, back at %s", saved.transactions, saved.fork)
+
+    def _nothing_new(self, saved: Saved) -> None:
+        """See that nothing was written since it was saved: the binary log is about to forget.
+
+        :raises RejoinError: an account that ``read_only`` does not stop goes on writing.
+        """
+        count = len(self.divergent(saved.fork))
+        if count != saved.transactions:
+            raise RejoinError(f"no flashback: {count - saved.transactions} more transactions since they were saved")
 
     def attached(self, connection: Connection, limit: float) -> str:
         """Wait until replication receives and applies; empty when it does, else why not within ``limit`` seconds."""

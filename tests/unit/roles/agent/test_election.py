@@ -405,3 +405,48 @@ class TestBallots:
         world.run(8.0)
         assert not any(machine.server.writable for machine in world.machines.values())
         assert "old_etcd" in [each["code"] for each in world.agent("www2").status()["problems"]]
+
+
+class TestWithoutDatabase:
+    """Engine ``none``: the gate, and what follows it, is where the leader key is."""
+
+    @pytest.fixture
+    def web(self) -> Iterator[World]:
+        """Two hosts that only share an address."""
+        made = World(engine="none")
+        made.bootstrap("www1")
+        assert self.open_gates(made) == ["www1"]
+        yield made
+        made.close()
+
+    def open_gates(self, world: World) -> list[str]:
+        """Where the address may be."""
+        return [machine.name for machine in world.machines.values() if machine.powered and machine.gate]
+
+    def test_it_moves_when_the_host_is_gone(self, web: World) -> None:
+        web.power_off("www1")
+        web.run(6.5)
+        assert self.open_gates(web) == ["www2"]
+        assert web.machines["www2"].followers
+        web.power_on("www1")
+        web.run(5.0)
+        assert self.open_gates(web) == ["www2"], "and stays"
+
+    def test_it_leaves_a_host_that_loses_etcd_before_another_takes_it(self, web: World) -> None:
+        web.cut("www1", ETCD)
+        for _step in range(200):
+            web.run(0.05)
+            assert len(self.open_gates(web)) <= 1
+        assert self.open_gates(web) == ["www2"]
+
+    def test_a_frozen_agent_is_no_obstacle(self, web: World) -> None:
+        web.freeze("www1")
+        web.run(8.0)
+        assert self.open_gates(web) == ["www2"]
+        assert not web.machines["www1"].fenced, "there is no database to fence"
+
+    def test_never_means_never(self, web: World) -> None:
+        object.__setattr__(web.machines["www2"].config, "priorities", {"www2": 0})
+        web.power_off("www1")
+        web.run(12.0)
+        assert self.open_gates(web) == []

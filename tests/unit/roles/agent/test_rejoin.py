@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from failover_agent.rejoin import Rejoin, RejoinError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from .test_binlog import gtid_event, log_of, rows
 from .test_mariadb import Rows, Script
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -471,6 +473,29 @@ class TestFlashback:
         saved = replica.save_divergent("0-11-10,5-11-1")
         assert saved is not None
         with pytest.raises(RejoinError, match="Can't find record"):
+            replica.flashback(script, saved)
+        assert "RESET MASTER" not in script.sent
+
+    def test_what_was_written_since_is_never_forgotten(
+        self, host: Prepare, version: str, config: Config, tmp_path: Path
+    ) -> None:
+        script = Script(dict(GOOD))
+        replica = host(version, script)
+        saved = replica.save_divergent("0-11-10,5-11-1")
+        assert saved is not None
+        earlier = dataclasses.replace(saved, transactions=saved.transactions - 1)
+        with pytest.raises(RejoinError, match="1 more transactions since"):
+            replica.flashback(script, earlier)
+        assert not (tmp_path / "calls").exists()
+        # ... nor while it was undone.
+        more = log_of(tmp_path / "more", gtid_event(14), rows(23, 1, 1), (16, bytes(8)))
+        data = Path(config.database_directory)
+        client = tmp_path / "bin" / "mariadb"
+        client.write_text(
+            f"#!/bin/sh\ncd {data}\ncp {more} failover-bin.000003\necho ./failover-bin.000003 >>failover-bin.index\n",
+            encoding="utf-8",
+        )
+        with pytest.raises(RejoinError, match="1 more transactions since"):
             replica.flashback(script, saved)
         assert "RESET MASTER" not in script.sent
 

@@ -15,6 +15,7 @@ name: before it, instead of it, after it, or with the answer lost on the way.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -37,7 +38,7 @@ from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, Guard
 from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease, read_note
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
-from failover_agent.model import Acknowledged, Policy, Stored, Sync, Term, to_json, utc
+from failover_agent.model import Acknowledged, Engine, Policy, Stored, Sync, Term, to_json, utc
 from failover_agent.peer import Peer, PeerError
 
 from .sim_etcd import Etcd
@@ -269,9 +270,11 @@ class SimHost(Host):
         """ss -K."""
         self._do("kill_sockets", lambda: self._machine.reset_addresses.append(address))
 
-    def end_connections(self, address: str) -> None:
-        """ss -K."""
-        self._do("end_connections", lambda: self._machine.reset_addresses.append(address))
+    @contextlib.contextmanager
+    def no_connections(self, address: str) -> Iterator[None]:
+        """A dead host lets nobody wait here."""
+        del address
+        yield
 
     def disk_free_fraction(self) -> float:
         """Free share of the data disk."""
@@ -505,7 +508,15 @@ class World:
     ``operations`` is the trace of what agents did, newest last; ``watchers`` hear of each one before it takes place.
     """
 
-    def __init__(self, names: Sequence[str] = ("www1", "www2"), *, seed: int = 0, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str] = ("www1", "www2"),
+        *,
+        seed: int = 0,
+        policy: Policy | None = None,
+        engine: Engine = "mariadb",
+    ) -> None:
+        self.engine: Engine = engine
         self.random = random.Random(seed)
         self.policy = policy or Policy()
         self.now = 1000.0
@@ -546,6 +557,7 @@ class World:
             state_directory=str(folder / "state"),
             database_directory=str(folder / "data"),
             policy=self.policy,
+            engine=self.engine,
         )
 
     def close(self) -> None:

@@ -1,0 +1,80 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The guard: it fences what a dead or frozen agent left writable, in time, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from failover_agent import guard as guard_module
+from failover_agent.guard import ARMED, GRACE_SECONDS, WRITABLE, Guard
+from failover_agent.host import HostError
+from failover_agent.model import Policy
+
+from .world import World
+
+POLICY = Policy()
+
+
+class TestInTheWorld:
+    """With real agents."""
+
+    def test_a_dead_agent(self, world: World) -> None:
+        machine = world.machines["www1"]
+        world.agent_died(machine)
+        machine.agent_starts_at = None
+        world.run(POLICY.lease_ttl - POLICY.fence_margin + GRACE_SECONDS + 0.3)
+        assert machine.fenced
+        assert not machine.gate
+        assert not machine.followers
+        world.start_agent("www1")
+        assert world.come_to_rest() == ""
+
+    def test_a_restarted_agent_is_left_alone(self, world: World) -> None:
+        world.agent_died(world.machines["www1"])
+        world.run(8.0)
+        assert world.unsettled() == ""
+
+    def test_a_replica_is_never_fenced(self, world: World) -> None:
+        world.freeze("www2")
+        world.run(20.0)
+        assert world.machines["www2"].server.running
+        world.thaw("www2")
+        assert world.come_to_rest() == ""
+
+    def test_a_host_that_was_never_primary_has_no_mark(self, world: World) -> None:
+        marks = [(Path(each.config.runtime_directory) / WRITABLE).exists() for each in world.machines.values()]
+        assert marks == [True, False]
+
+    def test_a_fence_that_fails_is_tried_again(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine = world.machines["www1"]
+        assert machine.watch is not None
+        host = machine.watch._host
+        real, failures = host.fence, iter([True])
+
+        def fence() -> None:
+            if next(failures, False):
+                raise HostError("nft: busy")
+            real()
+
+        monkeypatch.setattr(host, "fence", fence)
+        world.freeze("www1")
+        world.run(4.7)
+        assert machine.fenced
+
+
+def test_the_process_looks_and_says_whether_a_watchdog_is_armed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = world.machines["www1"].config
+    stop, looks = threading.Event(), list[bool]()
+
+    def look(_guard: Guard) -> None:
+        looks.append((Path(config.runtime_directory) / ARMED).exists())
+        stop.set()
+
+    monkeypatch.setattr(guard_module, "Host", lambda _config: world.agent("www1").host)
+    monkeypatch.setattr(guard_module.Guard, "look", look)
+    monkeypatch.setattr(guard_module, "INTERVAL_SECONDS", 0.01)
+    object.__setattr__(config, "watchdog_device", "")
+    guard_module.run(config, stop)
+    assert looks == [False]
