@@ -134,11 +134,11 @@ DRILL = {
     "faults[].hosts": "where",
     "faults[].healed": "whether it was undone",
     "faults[].deadman_fired": "whether the host undid it by itself, too early",
-    "earlier": "all runs of the scenario on this estate before this one, see [below](#drill-report-json)",
+    "earlier": "all runs of the scenario on this estate before this one, see [below](#drill-report---json)",
     "earlier_runs": "the last 20 of them",
 }
 
-SPREAD = ("paused_seconds", "rto_from_inject_seconds", "http_seconds", "whole_seconds")
+SPREAD = ("paused_seconds", "rto_from_inject_seconds", "http_seconds", "whole_seconds", "seconds")
 
 SUMMARY = {
     "scenario": "its id",
@@ -155,6 +155,7 @@ SUMMARY = {
                 "from the fault to the first acknowledgement",
                 "how long pages were not served",
                 "from the healing to the steady state",
+                "how long the drill took",
             ),
             strict=True,
         )
@@ -185,6 +186,7 @@ DRILL_RUN = {
     "acknowledged": "acknowledged writes",
     "whole_seconds": "from the healing to the steady state; null when it did not hold again",
     "phases": "seconds since the fault, by phase",
+    "seconds": "how long the drill took",
 }
 
 PROBE = {

@@ -6,7 +6,10 @@ It needs nothing of the dead drill: whatever any drill can leave on a host is fo
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from failoverctl.errors import FailoverctlError
@@ -19,6 +22,9 @@ DEADMEN = (
     "systemctl list-units --all --plain --no-legend 'failover-drill-deadman-*.timer' | while read -r timer _; do "
     'systemctl start "${timer%.timer}.service"; systemctl stop "$timer"; done'
 )
+
+#: The files by which dead-men of this machine say that they acted begin so (drill/deadman.py).
+MARK = "failoverctl-deadman-"
 
 
 def mend(targets: Targets) -> list[str]:
@@ -41,6 +47,18 @@ def mend(targets: Targets) -> list[str]:
     return list(dict.fromkeys([*problems, *heal_everything(targets)]))
 
 
+def _end_deadmen(lab: str, processes: Path = Path("/proc")) -> None:
+    """End the dead-men of this machine that wait for a lab: what they would do is done now, and not once more later."""
+    for entry in processes.iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            waits = words[:2] == ["sh", "-c"] and any(MARK in word for word in words[3:])
+            if waits and f"--name {lab} " in words[2]:
+                os.killpg(int(entry.name), signal.SIGKILL)
+
+
 def _lab(targets: Targets) -> list[str]:
     """Switch on and thaw the hosts of a lab."""
     lab = targets.laboratory
@@ -48,6 +66,7 @@ def _lab(targets: Targets) -> list[str]:
         return []
     from failoverctl.lab import LabError
 
+    _end_deadmen(lab.name)
     problems: list[str] = []
     for host in lab.status().hosts:
         try:

@@ -264,7 +264,7 @@ class Agent:
         self._seen = database
         if database.running:
             self._answered_at = asked
-        if database.replication is not None and database.replication.io_running:
+        if database.replication is not None and database.replication.io_running and database.replication.sql_running:
             self._divergence = ""
         if self.config.engine == "none":
             self.may_be_writable = self.host.gate_open

@@ -255,7 +255,10 @@ class Host:
         """Free share (0..1) of the file system that holds the data directory."""
         if self._config.engine == "none":
             return 1.0
-        usage = shutil.disk_usage(self._config.database_directory)
+        path = Path(self._config.database_directory)
+        while not path.exists():  # While a copy takes its place.
+            path = path.parent
+        usage = shutil.disk_usage(path)
         return usage.free / usage.total
 
 

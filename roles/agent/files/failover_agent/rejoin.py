@@ -44,6 +44,9 @@ _NAMED = 1000
 _ROW = re.compile(r"^### (INSERT INTO|UPDATE|DELETE FROM) (`(?:[^`]|``)*`\.`(?:[^`]|``)*`)$")
 _WORDS = {"INSERT INTO": "inserted", "UPDATE": "updated", "DELETE FROM": "deleted"}
 _STATEMENT = re.compile(r"^#Q> (.*)$")
+#: The head of an event that is a statement, and the lines by which mariadb-binlog sets the stage for it.
+_QUERY = re.compile(r"^#\d{6} .*\tQuery\t")
+_STAGE = re.compile(r"^(SET (@@session\.|TIMESTAMP=)|/\*|use |#)")
 #: Lines by which mariadb-binlog gives a transaction its old identity.
 _IDENTITY = re.compile(
     rb"^/\*M?!1\d{5} SET @@session\.(gtid_domain_id|server_id|gtid_seq_no|skip_parallel_replication)="
@@ -98,6 +101,8 @@ def judge(history: Sequence[Term], ids: dict[str, int], present: str = "") -> Ca
 
     :raises RejoinError: the history does not say where a primary began.
     """
+    if not history or (history[0].term > 1 and not history[0].gtid):
+        raise RejoinError("the history of the estate does not go back far enough to tell what belongs to it")
     begins: list[tuple[Position, int | None]] = []
     for number, term in enumerate(history):
         if number and not term.gtid:
@@ -142,16 +147,24 @@ def summarise(lines: Iterable[str]) -> tuple[dict[str, dict[str, int]], list[str
     """Rows by table and kind, and the first lines of the statements, from ``mariadb-binlog -vv``."""
     tables: dict[str, dict[str, int]] = {}
     statements: list[str] = []
+    in_query = False
     for line in lines:
         row = _ROW.match(line)
-        if row:
-            name = row[2].replace("`", "")
-            counts = tables.setdefault(name, {"inserted": 0, "updated": 0, "deleted": 0})
-            counts[_WORDS[row[1]]] += 1
-            continue
         statement = _STATEMENT.match(line)
-        if statement and len(statements) < _NAMED:
+        if row:
+            counts = tables.setdefault(row[2].replace("`", ""), {"inserted": 0, "updated": 0, "deleted": 0})
+            counts[_WORDS[row[1]]] += 1
+        elif statement:
             statements.append(statement[1])
+        elif _QUERY.match(line):
+            in_query = True
+        elif in_query and line and not _STAGE.match(line):
+            # A change of the schema, or a statement that is not logged as rows.
+            in_query = False
+            if line not in {"BEGIN", "COMMIT", "START TRANSACTION"}:
+                statements.append(line)
+        if len(statements) > _NAMED:
+            statements.pop()
     return tables, statements
 
 
@@ -438,6 +451,7 @@ class Rejoin:
         if not int(connection.value("SELECT @@read_only") or 0):
             raise RejoinError("no flashback on a writable server")
         connection.run("STOP SLAVE")
+        self._nothing_new(saved)
         command = [
             "mariadb",
             "--no-defaults",
@@ -454,9 +468,19 @@ class Rejoin:
                 raise RejoinError(f"flashback: {error}") from error
         if done.returncode != 0:
             raise RejoinError(f"flashback: {done.stderr.decode(errors='replace').strip()[-500:]}")
+        self._nothing_new(saved)
         connection.run("RESET SLAVE ALL")
         self._database.begin_at(connection, saved.fork)
         _log.warning("%d transactions undone, back at %s", saved.transactions, saved.fork)
+
+    def _nothing_new(self, saved: Saved) -> None:
+        """See that nothing was written since it was saved: the binary log is about to forget.
+
+        :raises RejoinError: an account that ``read_only`` does not stop goes on writing.
+        """
+        count = len(self.divergent(saved.fork))
+        if count != saved.transactions:
+            raise RejoinError(f"no flashback: {count - saved.transactions} more transactions since they were saved")
 
     def attached(self, connection: Connection, limit: float) -> str:
         """Wait until replication receives and applies; empty when it does, else why not within ``limit`` seconds."""

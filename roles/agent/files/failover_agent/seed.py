@@ -56,7 +56,9 @@ class DataDirectory:
 
     @property
     def half_seeded(self) -> bool:
-        """Whether a copy was put here that was never made ready: it holds nothing of its own."""
+        """Whether a copy was put here that was never made ready, or nothing at all: it holds nothing of its own."""
+        if not self._path.exists():
+            return True  # The agent died between moving the old directory away and putting the new one there.
         note = self._read_note()
         return note.get("estate") == self._config.estate and not note.get("finished", True)
 
@@ -125,6 +127,7 @@ class DataDirectory:
         """
         for leftover in self._path.parent.glob(f".{self._path.name}.seed-*"):
             shutil.rmtree(leftover, ignore_errors=True)  # Of an agent that died in the middle.
+        self._see_to_directory()
         emptied = self._make_room(size, worthless=worthless)
         work = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.seed-", dir=self._path.parent))
         try:
@@ -139,6 +142,7 @@ class DataDirectory:
             shutil.rmtree(work, ignore_errors=True)
             state = "was emptied to make room" if emptied else "is untouched"
             raise SeedError(f"no copy was made: {error}; {self._path} {state}") from error
+        older = self.aside()[:-1]
         if self.half_seeded:
             shutil.rmtree(self._path)
             _log.info("an earlier copy that was never made ready is gone")
@@ -148,13 +152,24 @@ class DataDirectory:
             self._note.unlink(missing_ok=True)
             self._path.rename(aside)
             _log.info("the old directory is %s", aside)
-            for path in older:
-                shutil.rmtree(path, ignore_errors=True)
-                _log.info("%s is gone: one old directory is kept", path)
         work.rename(self._path)
         self._write_note(origin, finished=False)
+        for path in older:
+            shutil.rmtree(path, ignore_errors=True)
+            _log.info("%s is gone: one old directory is kept", path)
         _log.info("copied from %s at %s", origin, position or "no position")
         return position
+
+    def _see_to_directory(self) -> None:
+        """Make the directory, empty, where it is missing; it belongs to whom the last one belonged."""
+        if self._path.exists():
+            return
+        if not self.aside():
+            raise SeedError(f"no copy was made: No such file or directory: {self._path}")
+        model = self.aside()[-1].stat()
+        self._write_note("nothing", finished=False)
+        self._path.mkdir(mode=model.st_mode & 0o7777)
+        os.chown(self._path, model.st_uid, model.st_gid)
 
     def _make_room(self, size: int, *, worthless: bool) -> bool:
         """See to it that a copy fits; whether the present directory had to be emptied for that.

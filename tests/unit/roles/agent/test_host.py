@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import time
@@ -265,6 +266,11 @@ class TestAddresses:
 
     def test_the_disk(self, host: Host) -> None:
         assert 0.0 < host.disk_free_fraction() <= 1.0
+
+    def test_the_disk_while_the_directory_is_being_replaced(self, config: Config) -> None:
+        missing = Path(config.database_directory) / "missing" / "mysql"
+        found = Host(dataclasses.replace(config, database_directory=str(missing))).disk_free_fraction()
+        assert 0.0 < found <= 1.0
 
     def test_the_clock_is_the_one_that_nobody_steps(self, host: Host) -> None:
         assert abs(host.now() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 60.0

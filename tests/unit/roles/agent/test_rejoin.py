@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from failover_agent.rejoin import Rejoin, RejoinError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from .test_binlog import gtid_event, log_of, rows
 from .test_mariadb import Rows, Script
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -84,6 +86,11 @@ class TestFork:
         with pytest.raises(RejoinError, match="www2 began in term 2"):
             rejoin.judge([Term(1, "www1"), Term(2, "www2")], IDS)
 
+    @pytest.mark.parametrize("history", [[], [Term(7, "www1")]])
+    def test_a_history_that_says_nothing_condemns_nothing(self, history: list[Term]) -> None:
+        with pytest.raises(RejoinError, match="does not go back far enough"):
+            rejoin.judge(history, IDS, "0-11-9")
+
     def test_what_is_older_than_the_history_belongs_to_it(self) -> None:
         official = rejoin.judge([Term(40, "www2", gtid="0-11-900")], IDS, "0-12-901")
         assert official(one("0-13-500"))
@@ -119,7 +126,9 @@ class TestTexts:
             "shop.items": {"inserted": 1, "updated": 2, "deleted": 0},
             "shop.orders": {"inserted": 1, "updated": 0, "deleted": 1},
         }
-        assert statements[1:3] == ["UPDATE shop.items SET price=price+1", "DELETE FROM shop.orders WHERE id=2"]
+        assert statements[0] == "CREATE TABLE shop.other(id INT PRIMARY KEY) ENGINE=InnoDB"
+        assert statements[2:4] == ["UPDATE shop.items SET price=price+1", "DELETE FROM shop.orders WHERE id=2"]
+        assert len(statements) == 6
 
     def test_a_replay_has_no_identity(self, version: str) -> None:
         lines = [line.encode() for line in self.text(version, "replayable.txt")]
@@ -464,6 +473,29 @@ class TestFlashback:
         saved = replica.save_divergent("0-11-10,5-11-1")
         assert saved is not None
         with pytest.raises(RejoinError, match="Can't find record"):
+            replica.flashback(script, saved)
+        assert "RESET MASTER" not in script.sent
+
+    def test_what_was_written_since_is_never_forgotten(
+        self, host: Prepare, version: str, config: Config, tmp_path: Path
+    ) -> None:
+        script = Script(dict(GOOD))
+        replica = host(version, script)
+        saved = replica.save_divergent("0-11-10,5-11-1")
+        assert saved is not None
+        earlier = dataclasses.replace(saved, transactions=saved.transactions - 1)
+        with pytest.raises(RejoinError, match="1 more transactions since"):
+            replica.flashback(script, earlier)
+        assert not (tmp_path / "calls").exists()
+        # ... nor while it was undone.
+        more = log_of(tmp_path / "more", gtid_event(14), rows(23, 1, 1), (16, bytes(8)))
+        data = Path(config.database_directory)
+        client = tmp_path / "bin" / "mariadb"
+        client.write_text(
+            f"#!/bin/sh\ncd {data}\ncp {more} failover-bin.000003\necho ./failover-bin.000003 >>failover-bin.index\n",
+            encoding="utf-8",
+        )
+        with pytest.raises(RejoinError, match="1 more transactions since"):
             replica.flashback(script, saved)
         assert "RESET MASTER" not in script.sent
 

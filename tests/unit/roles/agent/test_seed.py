@@ -298,6 +298,31 @@ class TestBinlogTail:
 
 
 @pytest.mark.usefixtures("install", "copy")
+class TestDiedInBetween:
+    """The agent died after it moved the old directory away, before the new one was there."""
+
+    @pytest.fixture
+    def gone(self, config: Config, directory: DataDirectory) -> DataDirectory:
+        directory.adopt("adopted")
+        data = Path(config.database_directory)
+        data.rename(data.with_name("mysql.before-seed-20261123T090114Z"))
+        (Path(config.state_directory) / "database.json").unlink()
+        return directory
+
+    def test_there_is_nothing_to_lose(self, gone: DataDirectory) -> None:
+        assert not gone.seeded
+        assert gone.half_seeded
+
+    def test_another_copy_can_be_made(self, gone: DataDirectory, config: Config) -> None:
+        assert gone.replace(lambda: stream_backup(config), "www1") == "0-1-5"
+        data = Path(config.database_directory)
+        assert (data / "ibdata1").read_text(encoding="utf-8") == "new"
+        assert data.stat().st_mode & 0o7777 == 0o750
+        (aside,) = gone.aside()
+        assert (aside / "ibdata1").read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.usefixtures("install", "copy")
 class TestRoom:
     """The disk has room for both directories, or not."""
 
