@@ -135,6 +135,7 @@ def _run(item: Mapping[str, Any]) -> DrillRun:
         acknowledged=item["acknowledged"],
         whole_seconds=item["whole_seconds"],
         phases=item["phases"],
+        seconds=item["seconds"],
     )
 
 

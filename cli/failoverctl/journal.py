@@ -415,6 +415,15 @@ class RunState:
     exit_code: int | None = None
 
     @property
+    def name(self) -> str:
+        """What is run, as a person calls it: the runbook; of a drill its scenario, too, and which run it is."""
+        parameters = self.request.get("parameters")
+        given = parameters if isinstance(parameters, Mapping) else {}
+        number, of = given.get("number"), given.get("of")
+        several = f" {number}/{of}" if isinstance(of, int) and of > 1 else ""
+        return f"{self.runbook} {given['scenario']}{several}" if given.get("scenario") else self.runbook
+
+    @property
     def finished(self) -> bool:
         """True when the run wrote its last record."""
         return self.exit_code is not None

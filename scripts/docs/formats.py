@@ -138,7 +138,7 @@ DRILL = {
     "earlier_runs": "the last 20 of them",
 }
 
-SPREAD = ("paused_seconds", "rto_from_inject_seconds", "http_seconds", "whole_seconds")
+SPREAD = ("paused_seconds", "rto_from_inject_seconds", "http_seconds", "whole_seconds", "seconds")
 
 SUMMARY = {
     "scenario": "its id",
@@ -155,6 +155,7 @@ SUMMARY = {
                 "from the fault to the first acknowledgement",
                 "how long pages were not served",
                 "from the healing to the steady state",
+                "how long the drill took",
             ),
             strict=True,
         )
@@ -185,6 +186,7 @@ DRILL_RUN = {
     "acknowledged": "acknowledged writes",
     "whole_seconds": "from the healing to the steady state; null when it did not hold again",
     "phases": "seconds since the fault, by phase",
+    "seconds": "how long the drill took",
 }
 
 PROBE = {

@@ -18,7 +18,7 @@ STEPS = {
     "wait_for": "a condition, `limit_seconds` at most (60); the drill fails when it does not come about",
     "command": "words of failoverctl, with `{primary}`, `{replica}`, `{old_primary}`, `{witness}` in them; it shares "
     "the lock of the drill. `expect_exit` (0; or a list), `expect_codes` (of refusals and problems), `limit_seconds` "
-    "(300), `kill_at` (phase, play, task or step: kill it there with everything it started)",
+    "(180), `kill_at` (phase, play, task or step: kill it there with everything it started)",
     "heal": "undo the fault of that id, or `all`",
     "repeat": "so often, what stands in `do`",
 }

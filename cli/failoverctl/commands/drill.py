@@ -386,11 +386,7 @@ def _last_words(app: App, chosen: Sequence[Scenario], outcomes: Sequence[Outcome
 
         result = outcomes[0].result
         explain(result, outcomes[0].folder.path.parent)
-        for line in [
-            *summary_lines(result)[:-1],
-            *drills.timeline_lines(result["drill"]["timeline"]),
-            *summary_lines(result)[-1:],
-        ]:
+        for line in summary_lines(result):
             out(line)
     else:
         out(drills.matrix(table, **app.look(sys.stdout)))

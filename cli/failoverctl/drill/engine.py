@@ -20,7 +20,7 @@ from typing import Any
 from failoverctl import runs
 from failoverctl.conduct import Outcome, View, on_interrupt, owner, result_document
 from failoverctl.config import Settings
-from failoverctl.drill import gates, history, marks, phases
+from failoverctl.drill import gates, history, marks, phases, rows
 from failoverctl.drill import verdict as verdicts
 from failoverctl.drill.edges import Edges, Fault, Injected, InsideWriters, Prober, Recorder, Targets
 from failoverctl.drill.nested import Done
@@ -42,7 +42,16 @@ from failoverctl.drill.plan import (
 )
 from failoverctl.drill.result import Broken, Told, document
 from failoverctl.drill.samples import read_samples
-from failoverctl.drill.scenario import CommandStep, FaultStep, HealStep, Scenario, Step, WaitForStep, WaitStep
+from failoverctl.drill.scenario import (
+    CommandStep,
+    FaultStep,
+    HealStep,
+    Scenario,
+    Step,
+    WaitForStep,
+    WaitStep,
+    longest_of,
+)
 from failoverctl.drill.watch import Tail, Watcher
 from failoverctl.drill.world import Condition, World, judge, resolve, unmet
 from failoverctl.errors import ExitCode, FailoverctlError
@@ -183,6 +192,7 @@ class _Drill:
         self._state = RunState()
         self._told = Told()
         self._made: list[_Made] = []
+        self._ahead: list[Step] = []
         self._counts: dict[str, int] = {}
         self._interrupts = 0
         self._undoing = False
@@ -281,6 +291,10 @@ class _Drill:
             # What clients see is known when the prober runs.
             asked = [item for item in self._scenario.steady_state if item.word not in _SAMPLED]
             broken = unmet(asked, self._world())
+            if not broken:
+                rows = self._compare_rows()
+                if rows is not None and rows.same is not True:
+                    broken.append(f"the same rows of the prober on every data host: {rows.observed}")
             phase.failed = bool(broken)
         return [
             gates.Refusal(
@@ -362,7 +376,9 @@ class _Drill:
         self._method_began = self._edges.clock()
         self._served_at = self._method_began
         try:
-            for step in unrolled(self._scenario.method):
+            steps = list(unrolled(self._scenario.method))
+            for position, step in enumerate(steps, start=1):
+                self._ahead = steps[position:]
                 self._play(step)
             with self._phase(OBSERVE) as phase:
                 phase.failed = not self._observe()
@@ -422,8 +438,10 @@ class _Drill:
             healed = self._edges.clock()
             with self._phase(WHOLE) as phase:
                 phase.failed = not self._settle(healed)
-            with self._phase(READ):
+            with self._phase(READ) as phase:
                 self._stop_probe()
+                self._told.rows = self._compare_rows()
+                phase.failed = self._told.rows is not None and self._told.rows.same is not True
         finally:
             self._roll_back()
             with self._phase(AGAIN) as phase:
@@ -434,6 +452,23 @@ class _Drill:
         grown = (self._world().term or 0) > (self._told.began_term or 0)
         if self._made and grown and not self._edges.acknowledge(self._folder.run_id):
             self._write(Note(text="the failovers of this drill could not be acknowledged: they count against the next"))
+
+    def _compare_rows(self) -> rows.Compared | None:
+        """Whether all data hosts hold the same rows, those of earlier runs included; None where nobody writes any."""
+        target = self._order.target
+        if target is None or target.get("write") is None or self._targets is None:
+            return None
+        hosts = [host.name for host in self._order.estate.in_role("database")]
+        return rows.read(self._said, hosts, clock=self._edges.clock, pause=self._edges.pause)
+
+    def _said(self, host: str, argv: Sequence[str]) -> str:
+        """What a command on a host printed; empty when it failed."""
+        if self._targets is None:
+            return ""
+        try:
+            return str(self._targets.run(host, argv, timeout_seconds=20.0).stdout)
+        except FailoverctlError:
+            return ""
 
     def _settle(self, healed: float) -> bool:
         """Wait until the steady state holds by a look that began after the healing."""
@@ -517,8 +552,7 @@ class _Drill:
     def _inject(self, step: FaultStep, found: FaultStep, title: str) -> None:
         hosts = found.hosts
         options = dict(found.options)
-        lasting = step.seconds if step.seconds is not None else self._scenario.longest_seconds
-        options |= {"hosts": hosts, "run_id": self._folder.run_id, "deadman_seconds": lasting + DEADMAN_SLACK_SECONDS}
+        options |= {"hosts": hosts, "run_id": self._folder.run_id, "deadman_seconds": self._deadman_seconds(step)}
         try:
             if step.hosts and not hosts:
                 raise FailoverctlError(f"there is no {' or '.join(step.hosts)} at the moment")
@@ -532,6 +566,17 @@ class _Drill:
         due = None if step.seconds is None else injected.began + step.seconds
         self._made.append(_Made(step.ident, title, hosts, injected, due))
         self._act("fault", step.ident, title, "begun", injected.began, injected.done, hosts)
+
+    def _deadman_seconds(self, step: FaultStep) -> float:
+        """After how long a host undoes a fault by itself: a little later than this drill would at the latest."""
+        if step.seconds is not None:
+            return step.seconds + DEADMAN_SLACK_SECONDS
+        seconds = DEADMAN_SLACK_SECONDS
+        for following in self._ahead:
+            if isinstance(following, HealStep) and following.what in ("all", step.ident):
+                return seconds
+            seconds += longest_of(following)
+        return seconds + self._scenario.observe_seconds
 
     def _wait_for(self, step: WaitForStep) -> bool:
         if self._until(lambda: judge(step.condition, self._world()).holds, step.limit_seconds):
@@ -735,6 +780,7 @@ class _Drill:
             aborted=told.aborted,
             outside=outside,
             sampled=sampled,
+            rows=told.rows,
         )
         self._judgement = verdicts.decide(self._scenario, findings)
         if told.interrupted:
@@ -779,14 +825,8 @@ class _Drill:
         zero = recorded.meta.monotonic_zero
         hosts = [host.name for host in self._order.estate.in_role("database") if lab or host.name in ahead]
 
-        def run(host: str, argv: Sequence[str]) -> str:
-            try:
-                return str(targets.run(host, argv, timeout_seconds=20.0).stdout)
-            except FailoverctlError:
-                return ""
-
         return marks.read(
-            run,
+            self._said,
             hosts,
             zero + offset - 5.0,
             lambda host, epoch: epoch - ahead.get(host, (0.0, 0.0))[0] - offset - zero,

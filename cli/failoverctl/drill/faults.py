@@ -165,6 +165,8 @@ class Fault:
                 found.append((name, f"missing: {option.meaning}"))
         if {"unit", "process"} <= self.options.keys() and ("unit" in given) == ("process" in given):
             found.append(("unit", "name either a unit or a process"))
+        if self.name == "start_unit" and _is_database(str(given.get("unit"))):
+            found.append(("unit", "only the agent starts the database: it knows in which role"))
         return found
 
     def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -389,7 +391,13 @@ def _quiet(script: str) -> str:
 
 def _start(unit: str) -> str:
     """Return the script that starts a unit; the database is the agent's business."""
-    return "" if _is_database(unit) else f"systemctl start -- {shlex.quote(unit)}"
+    if _is_database(unit):
+        return ""
+    quoted = shlex.quote(unit)
+    if set(unit) & set("*?["):
+        # A unit that was stopped is not in memory any more, and a pattern finds only what is (systemctl(1)).
+        return f"systemctl start -- $(systemctl list-unit-files --no-legend {quoted} | cut -d' ' -f1)"
+    return f"systemctl start -- {quoted}"
 
 
 def _kill_process(scene: Scene) -> list[Deed]:
@@ -404,8 +412,8 @@ def _stop_unit(scene: Scene) -> list[Deed]:
 
 
 def _start_unit(scene: Scene) -> list[Deed]:
-    unit = shlex.quote(str(scene.options["unit"]))
-    return [Deed(host, f"systemctl start --no-block -- {unit}") for host in scene.hosts]
+    start = _start(str(scene.options["unit"])).replace("systemctl start", "systemctl start --no-block", 1)
+    return [Deed(host, start) for host in scene.hosts]
 
 
 def _freeze_process(scene: Scene) -> list[Deed]:

@@ -34,6 +34,7 @@ class DrillRun:
     acknowledged: int | None = None
     whole_seconds: float | None = None
     phases: Mapping[str, float] | None = None
+    seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the form used in result.json and ``drill report --json``."""
@@ -49,6 +50,7 @@ class DrillRun:
             "acknowledged": self.acknowledged,
             "whole_seconds": self.whole_seconds,
             "phases": dict(self.phases or {}),
+            "seconds": self.seconds,
         }
 
 
@@ -83,6 +85,7 @@ class Summary:
     rto_from_inject: Spread | None
     http: Spread | None
     whole: Spread | None
+    duration: Spread | None
     lost: int
     losing_runs: int
     measured_runs: int
@@ -108,6 +111,7 @@ class Summary:
             "rto_from_inject_seconds": _spread(self.rto_from_inject),
             "http_seconds": _spread(self.http),
             "whole_seconds": _spread(self.whole),
+            "seconds": _spread(self.duration),
             "lost": self.lost,
             "losing_runs": self.losing_runs,
             "measured_runs": self.measured_runs,
@@ -153,6 +157,7 @@ def of_result(result: Mapping[str, Any]) -> DrillRun:
             for item in timeline.get("phases") or ()
             if isinstance(item, Mapping) and isinstance(item.get("seconds"), int | float)
         },
+        seconds=_number(result.get("seconds")),
     )
 
 
@@ -185,6 +190,7 @@ def summarise(scenario: str, found: Iterable[DrillRun]) -> Summary:
         rto_from_inject=spread(run.rto_from_inject for run in listed),
         http=spread(run.http_seconds for run in listed),
         whole=spread(run.whole_seconds for run in listed),
+        duration=spread(run.seconds for run in listed),
         lost=sum(run.lost or 0 for run in measured),
         losing_runs=sum(bool(run.lost) for run in measured),
         measured_runs=len(measured),

@@ -9,6 +9,7 @@ from typing import Any
 from failoverctl.drill import history
 from failoverctl.drill.history import DrillRun
 from failoverctl.drill.phases import Timeline
+from failoverctl.drill.rows import Compared
 from failoverctl.drill.scenario import Scenario
 from failoverctl.drill.verdict import Judgement
 
@@ -32,6 +33,7 @@ class Told:
     doubts: list[str] = field(default_factory=list)
     aborted: str = ""
     interrupted: str = ""
+    rows: Compared | None = None
 
 
 @dataclass(frozen=True)

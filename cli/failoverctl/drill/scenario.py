@@ -73,7 +73,7 @@ class CommandStep:
     expect_exit: tuple[int, ...] = (0,)
     expect_codes: tuple[str, ...] = ()
     kill_at: str = ""
-    limit_seconds: float = 300.0
+    limit_seconds: float = 180.0
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Scenario:
     @property
     def longest_seconds(self) -> float:
         """How long the drill takes at most, in seconds; what a dead-man and the lock have to outlive."""
-        parts = [_longest(step) for step in (*self.method, *self.rollbacks)]
+        parts = [longest_of(step) for step in (*self.method, *self.rollbacks)]
         return sum(parts) + self.load.baseline_seconds + self.observe_seconds + self.settle_seconds + 120.0
 
 
@@ -183,7 +183,8 @@ def flatten(steps: Iterable[Step]) -> Iterator[Step]:
             yield step
 
 
-def _longest(step: Step) -> float:
+def longest_of(step: Step) -> float:
+    """Return how long a step takes at most, in seconds."""
     match step:
         case FaultStep():
             return (step.seconds or 0.0) + 30.0
@@ -194,7 +195,7 @@ def _longest(step: Step) -> float:
         case HealStep():
             return 30.0
         case RepeatStep():
-            return step.times * sum(_longest(inner) for inner in step.steps)
+            return step.times * sum(longest_of(inner) for inner in step.steps)
 
 
 class KnownOption(Protocol):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from failoverctl.drill.phases import Timeline
+from failoverctl.drill.rows import Compared
 from failoverctl.drill.scenario import Scenario
 from failoverctl.probe.checker import Objectives, ProbeResult
 
@@ -46,6 +47,7 @@ class Findings:
     aborted: str = ""
     outside: Sequence[str] = ()
     sampled: bool = True
+    rows: Compared | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ def _expectations(scenario: Scenario, found: Findings) -> Iterable[Expectation]:
             "pages after the first write", f"within {limit:g} s", told, None if value is None else value <= limit
         )
     yield _wholeness(promises.whole_seconds, found)
+    if found.rows is not None:
+        yield Expectation("rows of all runs", "the same on every host", found.rows.observed, found.rows.same)
 
 
 def _wholeness(limit: float | None, found: Findings) -> Expectation:

@@ -69,6 +69,10 @@ done
 
 _JOIN_SCRIPT = 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
 
+# nsenter would fork into the host by itself, and stop for good when its child is stopped. systemd stops everything
+# before it kills it at a shutdown: the child could not be waited for, and the host would never be down.
+_ENTER_SCRIPT = '"$@"; exit $?'
+
 
 @dataclass(frozen=True)
 class Host:
@@ -315,7 +319,7 @@ def command(host: Host, argv: Sequence[str], *, terminal: bool = False) -> list[
 
 def _entry(pid: int) -> list[str]:
     spaces = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
-    return ["nsenter", f"--target={pid}", *spaces, "--"]
+    return ["nsenter", f"--target={pid}", *spaces, "--no-fork", "--", "sh", "-c", _ENTER_SCRIPT, "enter"]
 
 
 def _systemd_state(pid: int) -> str:

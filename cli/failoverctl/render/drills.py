@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from failoverctl.render.live import duration
 from failoverctl.render.table import NOTHING, columns, short
@@ -73,10 +73,10 @@ def show(
     lines += [f"   {text}" for text in promised]
     lines += [
         f" May run on:    estates up to {scenario.environment}",
-        f" Takes:         at most {duration(scenario.longest_seconds)}",
+        f" Takes:         {spread(summary.duration)}; at most {duration(scenario.longest_seconds)}",
         f" Writes paused: {spread(summary.paused)}",
         f" HTTP outage:   {spread(summary.http)}",
-        f" Whole again:   {spread(summary.whole)} after it was healed",
+        f" Whole again:   {spread(summary.whole)}",
         f" Lost so far:   {losses(summary)}",
     ]
     lines += [f" Refused here:  {text}" for text in refusals]
@@ -159,16 +159,6 @@ def runs(found: Sequence[DrillRun], *, colour: bool, width: int) -> str:
         "WHOLE",
     ]
     return columns(head, rows, colour=colour, width=width)
-
-
-def timeline_lines(timeline: Mapping[str, Any]) -> list[str]:
-    """Return the phases of a drill on one line, in seconds since the fault."""
-    parts = [
-        f"{str(item.get('phase', '')).replace('_', ' ')} {_offset(item.get('seconds'))}"
-        for item in timeline.get("phases") or ()
-        if isinstance(item, Mapping)
-    ]
-    return ["phases: " + " · ".join(parts)] if parts else []
 
 
 def _offset(value: object) -> str:

@@ -112,7 +112,7 @@ def _header(state: RunState, seconds: float) -> Text:
 
     mode = " --check" if state.request.get("check") else ""
     age = state.seconds if state.finished else seconds
-    text = Text(f"{state.runbook}{mode} ", style="bold")
+    text = Text(f"{state.name}{mode} ", style="bold")
     text.append(f"{state.run_id} · estate {state.request.get('estate') or '?'} · ", style="")
     text.append(duration(age))
     if state.probe:

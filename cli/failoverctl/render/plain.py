@@ -29,7 +29,7 @@ def lines(record: Record, state: RunState, verbosity: int = 0) -> list[str]:
     match record:
         case RunStarted():
             mode = " --check" if state.request.get("check") else ""
-            return [f"{clock} {record.runbook}{mode} {record.run_id}"]
+            return [f"{clock} {state.name or record.runbook}{mode} {record.run_id}"]
         case PhaseFinished():
             hosts = state.phases[-1].hosts if state.phases else {}
             cells = ", ".join(f"{host} {cell.outcome}" for host, cell in hosts.items())
@@ -46,7 +46,7 @@ def lines(record: Record, state: RunState, verbosity: int = 0) -> list[str]:
         case Note():
             return [f"{clock} {record.text}"]
         case RunFinished():
-            ended = f"{clock} {state.runbook}: {record.verdict}, {duration(record.t)}"
+            ended = f"{clock} {state.name}: {record.verdict}, {duration(record.t)}"
             return [*(f"{clock}   {line}" for line in failure_lines(state)), ended]
         case _:
             return []

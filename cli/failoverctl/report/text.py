@@ -148,11 +148,25 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
             lines.append(writes_sentence(probe["writes"]))
         if isinstance(probe.get("http"), Mapping):
             lines.append(http_sentence(probe["http"]))
+    drill = result.get("drill")
+    if isinstance(drill, Mapping):
+        lines += _phases(drill.get("timeline"))
     verdict = str(result.get("verdict") or "running")
     reasons = _reasons(result) if verdict not in GOOD_VERDICTS else []
     lines.append(f"verdict: {verdict}" + (f", {reasons[0]}" if reasons else ""))
     lines += [f"  {reason}" for reason in reasons[1:]]
     return lines
+
+
+def _phases(timeline: object) -> list[str]:
+    """Return the phases of a drill on one line, in seconds since the fault."""
+    listed = timeline.get("phases") if isinstance(timeline, Mapping) else None
+    parts = [
+        f"{str(item.get('phase', '')).replace('_', ' ')} " + (f"{seconds:+.2f} s" if seconds else "0")
+        for item in listed or ()
+        if isinstance(item, Mapping) and isinstance(seconds := item.get("seconds"), int | float)
+    ]
+    return ["phases: " + " · ".join(parts)] if parts else []
 
 
 def _reasons(result: Mapping[str, Any]) -> list[str]:

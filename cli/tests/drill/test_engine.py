@@ -127,6 +127,8 @@ class Stage:
         self.folder = folder
         self.probe_folder = folder
         self.lab = "shop"
+        self.rows: dict[str, str] = {}
+        self.speechless: set[str] = set()
 
     def fail_over(self) -> None:
         """The primary is gone; four seconds later the other one serves."""
@@ -185,8 +187,10 @@ class Stage:
         class Targets:
             lab = stage.lab
 
-            def run(self, *_: Any, **__: Any) -> Any:
-                raise FailoverctlError("no log")
+            def run(self, host: str, argv: Sequence[str], **_: Any) -> Any:
+                if argv[0] != "mariadb" or host in stage.speechless:
+                    raise FailoverctlError("no answer")
+                return type("Done", (), {"stdout": stage.rows.get(host, "10 7")})
 
             def close(self) -> None:
                 stage.log.append("targets closed")
@@ -357,7 +361,7 @@ def test_a_whole_drill(stage: Stage) -> None:
         "unlock",
     ]
     assert stage.options[0]["hosts"] == ("www1",)
-    assert stage.options[0]["deadman_seconds"] > 100
+    assert stage.options[0]["deadman_seconds"] == 30.0 + SCENARIO.observe_seconds
     drill = result["drill"]
     assert (drill["scenario"], drill["began"], drill["ended_term"]) == ("power", {"primary": "www1", "term": 3}, 4)
     assert drill["observed_primary"] == "www2"
@@ -569,6 +573,7 @@ def test_repetitions_and_healing_by_name(stage: Stage) -> None:
     result, _ = run(stage, steps(RepeatStep(2, (cut, WaitStep(1.0), HealStep("flap")))))
     assert [line for line in stage.log if "cut" in line] == ["inject cut www1", "revert cut"] * 2
     assert stage.options[0]["to"] == ("www1", "www2", "vote")
+    assert stage.options[0]["deadman_seconds"] == 31.0
     assert phases(result)[3:6] == ["Cut www1 off from www1 and www2 and vote", "Wait 1 s", "Undo flap"]
 
 
@@ -612,6 +617,28 @@ def test_writers_on_hosts_are_stopped_before_rows_are_read(stage: Stage) -> None
     assert order[:3] == ["probe start", "writers(secret) start", "writers(secret) stop"]
     assert order[3] == "probe stop"
     assert "writers(secret) write" in order
+
+
+def test_hosts_that_hold_other_rows_than_each_other_are_not_drilled(stage: Stage) -> None:
+    stage.rows = {"www2": "9 3"}
+    result, _ = run(stage)
+    assert result["verdict"] == "refused"
+    assert "10 on www1, 9 on www2" in result["refusals"][0]["message"]
+    assert "probe start" not in stage.log
+
+
+def test_a_row_that_one_host_alone_lost_fails(stage: Stage) -> None:
+    stage.breaks = lambda: stage.rows.update(www1="9 3")
+    result, _ = run(stage, replace(SCENARIO, expect=Expect(clients_may_hang=True)))
+    assert result["verdict"] == "fail"
+    assert "rows of all runs: expected the same on every host, observed rows: 9 on www1, 10 on www2" in result["reason"]
+    assert "! Read the rows of every host" in phases(result)
+
+
+def test_a_host_whose_rows_are_not_known_proves_nothing(stage: Stage) -> None:
+    stage.breaks = lambda: stage.speechless.add("www1")
+    result, _ = run(stage, replace(SCENARIO, expect=Expect(clients_may_hang=True)))
+    assert result["verdict"] == "unknown"
 
 
 def test_nothing_to_measure_is_never_a_pass(stage: Stage) -> None:

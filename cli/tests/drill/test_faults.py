@@ -66,6 +66,7 @@ def test_the_contract_s_names_are_all_there() -> None:
         ("slow_link", {"delay_ms": True}, [("delay_ms", "expected a number, found True")]),
         ("block_vrrp", {"direction": "up"}, [("direction", "expected one of in, out, both, found 'up'")]),
         ("flap_link", {"times": 1.5}, [("times", "expected a whole number, found 1.5")]),
+        ("start_unit", {"unit": "mariadb"}, [("unit", "only the agent starts the database: it knows in which role")]),
         ("power_off", {"force": 1}, [("force", "unknown option; ")]),
     ],
 )
@@ -92,6 +93,10 @@ def test_processes_and_units(estate: Estate) -> None:
     assert "--signal=CONT" in frozen.undo
     (stopped,) = plan(estate, "stop_unit", unit="etcd")
     assert (stopped.do, stopped.undo) == ("systemctl stop -- etcd", "systemctl start -- etcd")
+    (stopped,) = plan(estate, "stop_unit", unit="php*-fpm.service")
+    assert "list-unit-files --no-legend 'php*-fpm.service'" in stopped.undo, "what is stopped, no pattern finds"
+    (started,) = plan(estate, "start_unit", unit="etcd")
+    assert started.do == "systemctl start --no-block -- etcd"
 
 
 def test_a_cut_between_hosts_leaves_clients_alone(estate: Estate) -> None:

@@ -224,6 +224,8 @@ def test_power_off_and_on(lab: Lab) -> None:
 
 def test_a_host_can_restart_itself(lab: Lab) -> None:
     before = _boot_id(lab, "www2")
+    # A command that nothing ends must not hold it up: systemd stops it before it kills it.
+    lasting = subprocess.Popen(lab.command("www2", ["sleep", "600"]))
     lab.exec("www2", ["systemctl", "--no-block", "reboot"])
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -234,6 +236,7 @@ def test_a_host_can_restart_itself(lab: Lab) -> None:
             pass
         time.sleep(0.2)
     assert lab.status().hosts[1].ready
+    assert lasting.wait(timeout=10) != 0
     assert _pings(lab, "www1", lab.status().hosts[1].address)
 
 
