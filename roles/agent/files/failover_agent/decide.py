@@ -245,7 +245,7 @@ def _grow_strict(view: View, sync: Sync) -> tuple[Action, ...]:
 def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     database = view.database
     if not database.semi_sync_primary:
-        close = tuple(name for name in database.caught_up if view.priority(name) > 0)
+        close = tuple(name for name in database.caught_up if view.priority(name) > 0 and _well(stored, name))
         if not close:
             return (Hold("degraded: no replica is connected and up to date", "degraded"),)
         why = f"{', '.join(close)} is connected and has everything"
@@ -263,6 +263,14 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
     if _many(view):
         joined = tuple(name for name in joined if name in sync.members)
     return (RecordSync(f"{', '.join(joined)} acknowledges", members=joined, mode="strict"),) if joined else ()
+
+
+def _well(stored: Stored, name: str) -> bool:
+    """Whether a replica does not say of itself that it is stuck. A frozen one, or one whose disk is full, is connected
+    and seems to have received everything; waiting for it would only hold the primary up, again and again.
+    """
+    member = stored.members.get(name)
+    return member is None or (member.role == "replica" and not member.disk_short)
 
 
 def _gone(view: View, name: str, policy: Policy) -> bool:
@@ -333,7 +341,9 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         return (*closed, LiftFence("the database is read-only"))
     # What a member received may be acknowledged and nowhere else. Elsewhere the primary still has it.
     precious = not elect.lacks(view, stored.sync, term) or not _leads(stored, term.primary)
-    if database.relay_pending and precious:
+    # Where histories forked nothing can be applied on top.
+    forked = database.replication is not None and database.replication.diverged
+    if database.relay_pending and precious and not forked:
         return (*closed, Salvage("what was received before the database was restarted may be acknowledged"))
     elector = elect.of_another(view, stored, term)
     if elector:
@@ -390,14 +400,21 @@ def _may_acknowledge(view: View, stored: Stored, term: Term) -> bool:
 
 def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) -> tuple[Action, ...]:
     """The histories forked (rule 7): save what only this host has, then undo it, or fetch a new copy."""
+    database = view.database
     why = f"the history of {term.primary} is no continuation of the own: {error}"
     if (not policy.auto_rejoin or stored.pause is not None) and not view.ordered:
         return (Hold(f"{why}; `failoverctl rejoin {view.host}` repairs it", "diverged"),)
     if not _leads(stored, term.primary):
         return (Hold(f"{why}; and no primary leads at the moment", "diverged"),)
+    if view.divergence == "":
+        return (SaveDivergent(why),)
+    if not elect.lacks(view, stored.sync, term):
+        # What follows throws away what was received. An election may still ask this host, so that has to wait until
+        # the primary counts on it no more; it does so when nothing is received here for a while.
+        if database.replication is not None and database.replication.io_running:
+            return (StopAcknowledging(f"{why}; the primary must not count on this host meanwhile"),)
+        return (Hold(f"{why}; the primary still counts on this host", "diverged"),)
     match view.divergence:
-        case "":
-            return (SaveDivergent(why),)
         case "saved" if view.ordered != "reclone":
             return (Flashback(why),)
     return (Reclone(why),)

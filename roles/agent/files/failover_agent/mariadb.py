@@ -42,8 +42,8 @@ class DatabaseError(Exception):
 class Received:
     """What a replica has received, and whether that can still grow.
 
-    ``position`` contains what is applied. ``unapplied`` says that there is more in the relay log than is applied.
-    ``error`` is that of the SQL thread.
+    ``position`` is all that this server holds, ``applied`` what is applied of what was received. ``unapplied`` says that
+    there is more in the relay log. ``error`` is that of the SQL thread.
     """
 
     io_stopped: bool
@@ -235,33 +235,36 @@ class MariaDB:
     def received(self, connection: Connection) -> Received:
         """What the server has received as a replica, applied or not.
 
-        A server that was just started says nothing about its relay log; then the files are read.
+        A server that was just started says nothing about its relay log; then the files are read. What is applied of it
+        is told by ``gtid_slave_pos`` alone: a write of this server's own may have taken the next number.
         """
-        applied = _merged(connection.rows(_POSITIONS)[0])
+        positions = connection.rows(_POSITIONS)[0]
+        holds = _merged(positions)
         rows = connection.rows("SHOW SLAVE STATUS")
         if not rows:
-            return Received(True, False, str(applied), str(applied), False)
+            return Received(True, False, str(holds), str(holds), False)
         row = rows[0]
-        position = gtid.merge(applied, gtid.parse(str(row.get("Gtid_IO_Pos") or "")))
-        if not row.get("Gtid_IO_Pos"):
+        applied = gtid.parse(str(positions["applied"] or ""))
+        told = gtid.parse(str(row.get("Gtid_IO_Pos") or ""))
+        newer = [each for each in told.last if binlog.beyond(each, applied)]
+        if not told:
             try:
-                found = binlog.transactions(self.relay_log(), applied)
-                position = binlog.position_of((each.gtid for each in found), applied)
+                newer = [each.gtid for each in binlog.transactions(self.relay_log(), applied)]
             except binlog.BinlogError as error:
                 raise DatabaseError(f"the relay log cannot be read: {error}") from error
         return Received(
             io_stopped=str(row["Slave_IO_Running"]) == "No",
             sql_running=str(row["Slave_SQL_Running"]) == "Yes",
-            position=str(position),
+            position=str(binlog.position_of(newer, holds)),
             applied=str(applied),
-            unapplied=position != applied,
+            unapplied=bool(newer),
             error=str(row.get("Last_SQL_Error") or ""),
         )
 
     @staticmethod
     def applied(connection: Connection) -> gtid.Position:
-        """Everything that is in the data."""
-        return _merged(connection.rows(_POSITIONS)[0])
+        """What is applied of what was received."""
+        return gtid.parse(str(connection.rows(_POSITIONS)[0]["applied"] or ""))
 
     def relay_log(self) -> list[Path]:
         """The files of the relay log."""

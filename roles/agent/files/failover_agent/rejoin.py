@@ -224,6 +224,7 @@ class Rejoin:
             relay = self._database.relay_log()
             if not relay:
                 return False
+            # A number that another server took does not count: an error of replication is found after the start.
             files = self._binlog()[-1:]
             applied = binlog.position_of(state for path in files for state in binlog.state_before(path) or ())
             applied = binlog.position_of((each.gtid for each in binlog.transactions(files)), applied)

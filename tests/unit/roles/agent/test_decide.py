@@ -771,8 +771,14 @@ def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
     forked = replace(REPLICATION, io_running=False, error="1236", io_errno=1236)
     fork = replica(stored=OTHER, database=replace(REPLICA, replication=forked))
     yield "forked", fork, ["SaveDivergent"]
-    yield "forked, saved", replace(fork, divergence="saved"), ["Flashback"]
-    yield "forked, nothing to undo", replace(fork, divergence="flashed_back"), ["Reclone"]
+    yield "forked, saved, counted on", replace(fork, divergence="saved"), ["Hold"]
+    yield "forked, nothing to undo, counted on", replace(fork, divergence="flashed_back"), ["Hold"]
+    loud = replace(fork, divergence="saved", database=replace(REPLICA, replication=replace(
+        REPLICATION, sql_running=False, error="1950", sql_errno=1950), relay_pending=True))  # fmt: skip
+    yield "forked, saved, acknowledging", loud, ["StopAcknowledging"]
+    left = replace(fork, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded")))
+    yield "forked, saved", replace(left, divergence="saved"), ["Flashback"]
+    yield "forked, nothing to undo", replace(left, divergence="flashed_back"), ["Reclone"]
     yield "forked, paused", replace(fork, stored=replace(OTHER, pause=Pause("anna", "", "", ""))), ["Hold"]
     yield "forked, nobody leads", replace(fork, stored=replace(GONE, sync=Sync(3, "www2"))), ["Hold", "Hold"]
     many = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2", "www3"), "strict"))
