@@ -42,8 +42,8 @@ class DatabaseError(Exception):
 class Received:
     """What a replica has received, and whether that can still grow.
 
-    ``position`` is all that this server holds, ``applied`` what is applied of what was received. ``unapplied`` says that
-    there is more in the relay log. ``error`` is that of the SQL thread.
+    ``position`` is all that this server holds, ``applied`` what is applied of what was received. ``unapplied`` says
+    that there is more in the relay log. ``error`` is that of the SQL thread.
     """
 
     io_stopped: bool
