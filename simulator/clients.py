@@ -87,7 +87,7 @@ class Clients:
             if machine.disk_full and not machine.server.read_only:
                 machine.server.stalled += 1
             self._kernel.after(TIMEOUT_SECONDS, self._time_out, write)
-        elif machine.server.read_only:
+        elif machine.server.read_only or machine.server.full:
             self._end(write, "fail")
         else:
             machine.server.write(lambda entry: self._sent(entry, write))

@@ -32,6 +32,8 @@ START_SECONDS = 1.0
 FLUSH_SECONDS = 1.0
 #: MASTER_CONNECT_RETRY and slave_net_timeout of the estate's settings.
 CONNECT_RETRY_SECONDS = 1.0
+#: So many clients take all connections (``max_connections``) that are not kept for replicas and the agent.
+MAX_CONNECTIONS = 8
 NET_TIMEOUT_SECONDS = 4.0
 #: What is received but not applied is lost with the power if it is younger than this (``sync_relay_log`` is not 1).
 RELAY_FLUSH_SECONDS = 5.0
@@ -71,6 +73,8 @@ class Stream:
         self.busy = False
         self.receiving = self.dumping = True
         self.broken_since: float | None = None
+        #: Since when the source hears nothing of the replica's host.
+        self.unheard_since: float | None = None
         #: The highest sequence number that the replica confirmed while the source's process stood still.
         self.acknowledged = 0
 
@@ -79,6 +83,7 @@ class Server:
     """One mariadbd with its binary log, relay log and replication, all in GTID domain 0."""
 
     machine: Machine
+    REPLICATION_PORT = 3307
 
     def __init__(self, world: World, name: str, address: str, server_id: int) -> None:
         self.world = world
@@ -93,6 +98,7 @@ class Server:
         self.in_doubt: list[Gtid] = []
         self.newest: tuple[Gtid | None, float] = (None, 0.0)
         self.source: str | None = None
+        self.source_port = self.REPLICATION_PORT
         # Gone with the process.
         self.running = False
         self.frozen = False
@@ -273,6 +279,11 @@ class Server:
         """Whether nothing can be written to the disk or done at all."""
         return self.frozen or self.machine.disk_full
 
+    @property
+    def full(self) -> bool:
+        """Whether clients have taken all connections that are for them. Who waits for a replica keeps its own."""
+        return len(self.waiting) + self.stalled >= MAX_CONNECTIONS
+
     def write(self, tell: Callable[[Gtid], None] | None = None) -> Gtid:
         """An ordinary client commits one transaction; it is acknowledged now, later or never.
 
@@ -388,7 +399,7 @@ class Server:
         if life != self._life or not self._io_started or self.stream is not None or self.io_error or not self.running:
             return
         source = self.world.server_at(self.source)
-        if source is not None and self._can_talk(source):
+        if source is not None and self._can_talk(source) and self._let_in(source):
             delay = self.world.network.delay(self.name, source.name)
             self.kernel.after(0.003 + 3 * delay, self._establish, life, source)
         else:
@@ -403,10 +414,14 @@ class Server:
             and source._path_open(self)
         )
 
+    def _let_in(self, source: Server) -> bool:
+        """Whether the source has a connection left for a replica (1040)."""
+        return self.source_port == self.REPLICATION_PORT or not source.full
+
     def _establish(self, life: int, source: Server) -> None:
         if life != self._life or not self._io_started or self.stream is not None or not self.running:
             return
-        if not self._can_talk(source):
+        if not self._can_talk(source) or not self._let_in(source):
             self._connect(life)
             return
         sent = 0
@@ -475,6 +490,10 @@ class Server:
         for dump in list(self.dumps.values()):
             replica = dump.replica
             there, back = self._path_open(replica), replica._path_open(self)
+            if there and back and replica.machine.powered and not replica.machine.frozen and replica.stream is dump:
+                dump.unheard_since = None
+            elif dump.unheard_since is None:
+                dump.unheard_since = self.kernel.now
             if self.frozen or replica.stream is not dump or not there or not back:
                 if self.world.tcp_gives_up_seconds < 1.0 and not there:
                     self.kernel.after(self.world.tcp_gives_up_seconds, self._lost_sight, dump)
@@ -482,6 +501,13 @@ class Server:
                     self.kernel.after(0.5, self.dump_ended, dump)
             else:
                 self._pump(dump)
+
+    def silent(self, limit: float) -> list[Stream]:
+        """The connections of replicas whose host has confirmed nothing for ``limit`` seconds."""
+        now = self.kernel.now
+        return [
+            dump for dump in self.dumps.values() if dump.unheard_since is not None and now - dump.unheard_since > limit
+        ]
 
     def _lost_sight(self, dump: Stream) -> None:
         if not self._path_open(dump.replica) or not dump.replica._path_open(self):
@@ -694,6 +720,7 @@ class Server:
         return [
             {
                 "Master_Host": self.source,
+                "Master_Port": self.source_port,
                 "Slave_IO_Running": io_running,
                 "Slave_SQL_Running": "Yes" if self._sql_running else "No",
                 "Using_Gtid": "Slave_Pos",
@@ -806,11 +833,12 @@ class Server:
         return []
 
     @_statement(r"CHANGE MASTER TO MASTER_HOST=%s")
-    def _change_master(self, _session: int, address: str, *_others: object) -> Rows:
+    def _change_master(self, _session: int, address: str, port: int, *_others: object) -> Rows:
         if self._io_started or self._sql_running:
             raise DatabaseError(f"CHANGE MASTER TO: {_RUNNING_SLAVE}")
         self._discard_relay()
         self.source, self._io, self.io_error, self.sql_error = address, None, "", ""
+        self.source_port = port
         return []
 
     @_statement(r"START SLAVE(?: (IO|SQL)_THREAD)?$")
@@ -868,6 +896,10 @@ class Server:
     def _set_binlog_state(self, _session: int, position: str) -> Rows:
         self.binlog = list(gtid.parse(position).last)
         return []
+
+    @_statement(r"SELECT @@extra_port")
+    def _read_replication_port(self, _session: int) -> Rows:
+        return [{"@@extra_port": self.REPLICATION_PORT}]
 
     @_statement(r"SELECT @@event_scheduler")
     def _read_event_scheduler(self, _session: int) -> Rows:

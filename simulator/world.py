@@ -120,9 +120,26 @@ class SimDatabase(MariaDB):
         self._world = world
         self._machine = machine
 
-    def connect(self, timeout: float) -> Connection:
-        """A connection; a server that is down refuses at once."""
+    def _by_socket(self, timeout: float) -> Connection:
+        """A connection; a server that is down refuses at once, one whose clients took all connections too.
+
+        An administrator holds the one that is kept for administrators.
+        """
+        server = self._machine.server
+        if server.running and not server.frozen and server.full:
+            raise DatabaseError("cannot connect: (1040, 'Too many connections')", full=True)
         return SimConnection(self._world, self._machine, timeout)
+
+    def _by_port(self, timeout: float) -> Connection:
+        return SimConnection(self._world, self._machine, timeout)
+
+    def _answers(self, address: str, port: int) -> bool:
+        del port
+        here, there = self._machine.server, self._world.server_at(address)
+        if there is not None and there.running and here._path_open(there) and there._path_open(here):
+            return True
+        self._world.kernel.sleep(0.5)
+        return False
 
     def received(self, connection: Connection) -> Received:
         """As the real one, which reads the files of the relay log after a restart."""
@@ -480,6 +497,18 @@ class SimHost(Host):
         """A dead host lets nobody wait here."""
         del address
         yield
+
+    def reset_silent(self, limit: float) -> frozenset[str]:
+        """ss -K of what waits for somebody who cannot hear."""
+        silent = self._machine.server.silent(limit)
+
+        def reset() -> None:
+            for dump in silent:
+                self._machine.server.dump_ended(dump)
+
+        if silent:
+            self._do("reset_silent", reset)
+        return frozenset(dump.replica.address for dump in silent)
 
     def disk_free_fraction(self) -> float:
         """Free share of the data disk."""

@@ -176,6 +176,7 @@ REMEDIES: dict[str, str] = {
     "no_primary": "failoverctl failover --check says whether a replica can take over.",
     "two_primaries": "look at both hosts at once: the one with the larger term is right; stop the agent of the other.",
     "sync_degraded": "bring a replica back; it joins the sync set by itself.",
+    "restart_needed": "make it a replica if it is none; then `systemctl stop mariadb` there: its agent starts it.",
     "not_replica": "failoverctl rejoin HOST, if its agent does not bring it back by itself.",
     "replication_stopped": "failoverctl rejoin HOST, if it lasts.",
     "etcd_unreachable": "bring a majority of etcd members back.",

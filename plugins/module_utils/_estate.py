@@ -75,6 +75,11 @@ ESTATE_SPEC: dict[str, dict[str, Any]] = {
         "default": True,
         "description": "Whether the estate must be able to fail over by itself, which needs three voters.",
     },
+    "failover_replication_port": {
+        "type": "int",
+        "default": 3307,
+        "description": "TCP port of MariaDB for replicas, whose connections clients cannot use up.",
+    },
     "failover_address": {
         "type": "str",
         "description": "Address of a host in the estate. By default its ansible_host.",
@@ -125,10 +130,17 @@ PORTS: dict[int, tuple[tuple[str, ...], str]] = {
     2379: (("database", "witness"), "etcd.service"),
     2380: (("database", "witness"), "etcd.service"),
     3306: (("database",), "mariadb.service"),
+    3307: (("database",), "mariadb.service"),
     8010: (("database",), "failover-agent.service"),
     8011: (("database",), "failover-agent.service"),
 }
-"""Ports that the estate needs: on hosts of which groups, and the unit that may listen there."""
+"""Ports that the estate needs: on hosts of which groups, and the unit that may listen there. One has a variable."""
+
+REPLICATION_PORT = 3307
+"""The port of MariaDB for replicas, unless ``failover_replication_port`` says another one."""
+
+PORT_RANGE = (1024, 32767)
+"""Where it may be: above are the ports of outgoing connections (``net.ipv4.ip_local_port_range``)."""
 
 VIP_KINDS = {"primary": "database", "web": "web"}
 """Whose hosts may hold a virtual IP, by what it follows."""
@@ -603,6 +615,39 @@ def _check_sites(inventory: Inventory) -> Iterator[Problem]:
         )
 
 
+def replication_port(inventory: Inventory) -> int:
+    """Return the port of MariaDB for replicas; the default where the inventory has something that is no number."""
+    try:
+        return int(inventory.first("failover_replication_port") or REPLICATION_PORT)
+    except (TypeError, ValueError):
+        return REPLICATION_PORT
+
+
+def _check_ports(inventory: Inventory) -> Iterator[Problem]:
+    """The one port that can be chosen."""
+    port = replication_port(inventory)
+    name = "failover_replication_port"
+    _kinds, unit = PORTS.get(port, ((), ""))
+    if unit and port != REPLICATION_PORT:
+        yield Problem(
+            "port_taken",
+            f"port {port} is the one of {unit}",
+            variable=name,
+            observed=str(port),
+            fix=f"Leave {name} out, or choose a port that nothing else uses.",
+        )
+    if not PORT_RANGE[0] <= port <= PORT_RANGE[1]:
+        low, high = PORT_RANGE
+        yield Problem(
+            "port_out_of_range",
+            f"port {port} is none for a service",
+            variable=name,
+            observed=str(port),
+            limit=f"{low} to {high}",
+            fix="The kernel gives the ports above to programs that go out, and MariaDB could then not start.",
+        )
+
+
 def check_inventory(inventory: Inventory, roles: Roles) -> list[Problem]:
     """Return everything that is wrong with an inventory, without asking a host."""
     return [
@@ -612,6 +657,7 @@ def check_inventory(inventory: Inventory, roles: Roles) -> list[Problem]:
         *_check_variables(inventory, roles),
         *_check_addresses(inventory),
         *_check_vips(inventory),
+        *_check_ports(inventory),
         *_check_sites(inventory),
     ]
 
@@ -656,8 +702,9 @@ def _check_resources(host: str, seen: Mapping[str, Any], limits: Limits) -> Iter
 
 def _check_listeners(host: str, seen: Mapping[str, Any], inventory: Inventory) -> Iterator[Problem]:
     reported: set[tuple[int, str]] = set()
+    ports = {replication_port(inventory) if port == REPLICATION_PORT else port: use for port, use in PORTS.items()}
     for listener in seen["listeners"]:
-        kinds, unit = PORTS.get(listener["port"], ((), ""))
+        kinds, unit = ports.get(listener["port"], ((), ""))
         owner = listener["unit"] or listener["process"] or "the kernel"
         if host in inventory.members(*kinds) and listener["unit"] != unit and (listener["port"], owner) not in reported:
             reported.add((listener["port"], owner))

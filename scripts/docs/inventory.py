@@ -65,7 +65,8 @@ def pages() -> Mapping[Path, str]:
             ),
             "## Ports",
             "The packet filter of the role `base` opens them for the hosts of the estate. Clients listed in "
-            "`base_client_networks` reach 3306 and 8010 too, those of `base_web_networks` 80 and 443.",
+            "`base_client_networks` reach 3306 and 8010 too, those of `base_web_networks` 80 and 443. "
+            "`failover_replication_port` puts another one in the place of 3307.",
             table(("port", "service", "on hosts of"), _ports()),
             "## Example",
             "`failoverctl init` writes it, with a comment on everything:",

@@ -237,7 +237,8 @@ class Agent:
                     _log.error("%s: %s", type(action).__name__, error)
                     problems.append((type(action).__name__, str(error)))
                     break
-            self._problems = tuple(problems)
+            lacks = [("restart_needed", self.database.lacks)] if view.database.running and self.database.lacks else []
+            self._problems = (*problems, *lacks)
             if any(not isinstance(action, (Hold, StartDatabase)) for action in actions) and not problems:
                 self.wake.set()
             if view.database.running and not all(isinstance(action, Hold) for action in actions):
@@ -246,6 +247,7 @@ class Agent:
             self._align_followers()
             self._align_events()
             self._align_shut_out()
+            self._reset_silent()
 
     def pace(self) -> float:
         """Seconds until the next look, unless something happens before: what changes fast is looked at often."""
@@ -759,6 +761,23 @@ class Agent:
             except HostError as error:
                 _log.error("%s", error)
 
+    def _reset_silent(self) -> None:
+        """End the connections of replicas that are silent, before they come back.
+
+        When a replica connects while its old connection lives, MariaDB ends that first, and waits until the thread that
+        takes acknowledgements has let go of it. That thread waits for its socket: until TCP hears that nobody is there
+        any more, half a minute or more after the link is good again, nobody can connect, and no write is acknowledged
+        (measured on 11.8.9: ``kill_zombie_dump_threads``, ``Ack_receiver::remove_slave``).
+        """
+        if self._role == "primary" and self.config.engine == "mariadb":
+            try:
+                silent = self.host.reset_silent(self.config.policy.replica_loss)
+            except (HostError, OSError) as error:
+                _log.error("%s", error)
+                return
+            if silent:
+                _log.warning("reset the silent connections of %s", ", ".join(map(self._name_of, sorted(silent))))
+
     # ------------------------------------------------------------------------------------------ histories that forked
 
     def _save_divergent(self, view: View) -> None:
@@ -1008,7 +1027,7 @@ class Agent:
             raise PeerError(f"{self.config.host} is {self._role}, not primary: no copy is made from it")
         _log.info("seeding %s", caller)
         try:
-            yield from stream_backup(self.config)
+            yield from stream_backup(self.database.client_options())
         except SeedError as error:
             _log.error("seeding %s: %s", caller, error)
             raise

@@ -52,11 +52,13 @@ class Config:
     health_port: int = 8010
     peer_port: int = 8011
     database_port: int = 3306
+    replication_port: int = 3307
     database_socket: str = "/run/mysqld/mysqld.sock"
     database_pid_file: str = "/run/mysqld/mysqld.pid"
     database_unit: str = "mariadb.service"
     database_directory: str = "/var/lib/mysql"
     replication_user: str = "failover_repl"
+    database_user: str = "failover_agent"
     runtime_directory: str = "/run/failover-agent"
     state_directory: str = "/var/lib/failover-agent"
     watchdog_device: str = "/dev/watchdog"
@@ -81,6 +83,11 @@ class Config:
     def prefix(self) -> str:
         """The etcd prefix of the estate."""
         return f"/failover/{self.estate}/"
+
+    @property
+    def database_ports(self) -> tuple[int, int]:
+        """All ports of MariaDB: the one for clients, and the one for replicas, which clients cannot use up."""
+        return self.database_port, self.replication_port
 
     @property
     def peers(self) -> dict[str, str]:
@@ -165,6 +172,8 @@ def _mistakes(config: Config) -> Iterator[str]:
     numbers = isinstance(config.priorities, dict) and all(type(each) is int for each in config.priorities.values())
     if not numbers or any(each < 0 for each in config.priorities.values()):
         yield f"priorities is {config.priorities!r}, not an object of names and whole numbers from 0"
+    if config.database_port == config.replication_port:
+        yield f"replication_port is {config.replication_port}, which is database_port too"
     policy = config.policy
     if policy.on_last_replica_loss not in get_args(LastReplicaLoss):
         yield (

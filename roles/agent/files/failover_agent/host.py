@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ _FENCE_TABLE = "failover_fence"
 #: How often (seconds) connections that must not be are reset.
 _RESET_SECONDS = 0.03
 _SHUT_OUT_TABLE = "failover_shut_out"
+_TCP = Path("/proc/net/tcp")
 
 
 class HostError(Exception):
@@ -105,14 +107,13 @@ class Host:
 
     @property
     def fenced(self) -> bool:
-        """Whether the database port is shut."""
+        """Whether the ports of the database are shut."""
         return self._fenced.exists()
 
     def fence(self) -> None:
-        """Shut the database port, then kill mariadbd at once. The port first, so that no late answer gets out."""
+        """Shut the database's ports, then kill mariadbd at once. The ports first, so that no late answer gets out."""
         self.withdraw_permit()
-        port = self._config.database_port
-        drop = f"tcp dport {port} drop; tcp sport {port} drop;"
+        drop = f"tcp dport {self._ports()} drop; tcp sport {self._ports()} drop;"
         rules = (
             f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\ntable inet {_FENCE_TABLE} {{\n"
             f"  chain input {{ type filter hook input priority -200; {drop} }}\n"
@@ -135,7 +136,7 @@ class Host:
             raise problem
 
     def lift_fence(self) -> None:
-        """Open the database port again."""
+        """Open the ports of the database again."""
         run(["nft", "-f", "-"], feed=f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\n")
         self._fenced.unlink(missing_ok=True)
 
@@ -148,14 +149,13 @@ class Host:
             return frozenset()
 
     def set_shut_out(self, addresses: frozenset[str]) -> None:
-        """Let nothing pass between the database port and ``addresses``: no acknowledgement of theirs arrives any more.
+        """Let nothing from ``addresses`` get to the database: no acknowledgement of theirs arrives any more.
 
         The table is replaced in one transaction of nftables.
         """
-        port = self._config.database_port
         rules = "".join(
             f"  chain input_{number} {{ type filter hook input priority -190;"
-            f" {_family(address)} saddr {address} tcp dport {port} drop; }}\n"
+            f" {_family(address)} saddr {address} tcp dport {self._ports()} drop; }}\n"
             for number, address in enumerate(sorted(addresses))
         )
         table = f"table inet {_SHUT_OUT_TABLE} {{}}\ndelete table inet {_SHUT_OUT_TABLE}\n"
@@ -163,6 +163,10 @@ class Host:
         fresh = self._shut_out.with_suffix(".new")
         fresh.write_text("\n".join(sorted(addresses)), encoding="utf-8")
         fresh.rename(self._shut_out)
+
+    def _ports(self) -> str:
+        """The ports of the database, as nftables wants them."""
+        return f"{{ {', '.join(map(str, self._config.database_ports))} }}"
 
     def _database_pid(self) -> int:
         """The main process of the database, 0 when it does not run. From its pid file if that is right, without asking
@@ -232,13 +236,14 @@ class Host:
 
     @contextlib.contextmanager
     def no_connections(self, address: str) -> Iterator[None]:
-        """Meanwhile reset whatever this host has open, or tries to open, to the database port of another."""
+        """Meanwhile reset whatever this host has open, or tries to open, to the database of another."""
         done = threading.Event()
+        ports = f"( {' or '.join(f'dport = :{port}' for port in self._config.database_ports)} )"
 
         def reset() -> None:
             while not done.is_set():
                 with contextlib.suppress(HostError):
-                    run(["ss", "-K", "-t", "dst", address, "dport", "=", f":{self._config.database_port}"], timeout=1.0)
+                    run(["ss", "-K", "-t", "dst", address, "and", *ports.split()], timeout=1.0)
                 done.wait(_RESET_SECONDS)
 
         thread = threading.Thread(target=reset, name="reset", daemon=True)
@@ -248,6 +253,21 @@ class Host:
             yield
         finally:
             done.set()
+
+    def reset_silent(self, limit: float) -> frozenset[str]:
+        """Reset the connections to the port for replicas whose other side has confirmed nothing for ``limit`` seconds
+        of what was sent to it; the addresses.
+
+        TCP would try for minutes, and long after the link is good again. Cheap while there is none.
+        """
+        port = self._config.replication_port
+        if not _retransmits(_TCP.read_text(encoding="ascii"), port):
+            return frozenset()
+        told = run(["ss", "-H", "-O", "-t", "-n", "-i", "state", "established", "sport", "=", f":{port}"], timeout=1.0)
+        silent = silent_connections(told, limit)
+        for address, remote in silent:
+            run(["ss", "-K", "-t", "dst", f"{address}:{remote}", "sport", "=", f":{port}"], timeout=1.0)
+        return frozenset(address for address, _remote in silent)
 
     # ---- disk
 
@@ -260,6 +280,28 @@ class Host:
             path = path.parent
         usage = shutil.disk_usage(path)
         return usage.free / usage.total
+
+
+def _retransmits(table: str, port: int) -> bool:
+    """Whether TCP sends something again in an established connection of a local port, from ``/proc/net/tcp``
+    (Documentation/networking/proc_net_tcp.rst of Linux).
+    """
+    rows = (line.split() for line in table.splitlines()[1:])
+    local, established = f":{port:04X}", "01"
+    return any(row[1].endswith(local) and row[3] == established and int(row[6], 16) > 0 for row in rows)
+
+
+def silent_connections(table: str, limit: float) -> list[tuple[str, int]]:
+    """Address and port of the other sides that have confirmed nothing for ``limit`` seconds although something is on
+    its way to them, from ``ss -HOtni state established``.
+    """
+    found = []
+    for line in table.splitlines():
+        last = re.search(r"\blastack:(\d+)", line)
+        if last and "unacked:" in line and int(last[1]) > limit * 1000.0:
+            address, _colon, remote = line.split()[3].rpartition(":")
+            found.append((address, int(remote)))
+    return found
 
 
 def _family(address: str) -> str:

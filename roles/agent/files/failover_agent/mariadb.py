@@ -1,9 +1,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The local MariaDB, over its unix socket as root (authenticated by the socket, so there is no password to keep)."""
+"""The local MariaDB, over its unix socket as root (authenticated by the socket, so there is no password to keep).
+
+Clients can take all connections that this socket shares with the port for clients (``max_connections``); one more is
+for administrators, and one of them may hold it. Clients that wait for a replica hold theirs until it acknowledges, so
+that neither the replica nor the agent may depend on them. Both have a port with connections of its own for that
+(MariaDB Server Documentation, ``extra_port`` and ``extra_max_connections``): replicas use it always, the agent when the
+socket is refused, with its certificate and an account that is let in from this host only.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +22,7 @@ import pymysql
 import pymysql.cursors
 
 from failover_agent import binlog, gtid
-from failover_agent.config import Config
+from failover_agent.config import Config, Pki
 from failover_agent.gates import REQUIRED_SETTINGS, Activity
 from failover_agent.model import Ballot, Database, Replication
 
@@ -25,17 +34,24 @@ _POSITIONS = "SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied"
 _CAUGHT_UP = "has sent all binlog"
 #: The state of a thread that met a full disk. It tries again once a minute; KILL ends it at once, SHUTDOWN does not.
 _NO_SPACE = "Waiting for someone to free space"
+#: Too many connections (ER_CON_COUNT_ERROR).
+_FULL = 1040
+_LOOPBACK = "127.0.0.1"
+#: How long another server's port may take to answer, in seconds.
+_PORT_SECONDS = 0.5
 
 
 class DatabaseError(Exception):
     """A statement failed, timed out or the server is away; the text names the statement.
 
-    ``timed_out`` says that the server took the connection or the statement and gave no answer: it hangs.
+    ``timed_out`` says that the server took the connection or the statement and gave no answer: it hangs. ``full`` says
+    that it took no connection because clients hold all of them.
     """
 
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+    def __init__(self, message: str, *, timed_out: bool = False, full: bool = False) -> None:
         super().__init__(message)
         self.timed_out = timed_out
+        self.full = full
 
 
 @dataclass(frozen=True)
@@ -55,13 +71,19 @@ class Received:
 
 
 class Connection:
-    """One open connection. ``timeout`` is seconds for one statement."""
+    """One open connection. ``timeout`` is seconds for one statement.
 
-    def __init__(self, socket: str, timeout: float) -> None:
+    ``place`` is the path of a unix socket; or a TCP port of this host, where ``user`` shows the certificate of ``pki``.
+    """
+
+    def __init__(self, place: str | int, timeout: float, *, user: str = "root", pki: Pki | None = None) -> None:
+        where: dict[str, Any] = {"unix_socket": place} if isinstance(place, str) else {"host": _LOOPBACK, "port": place}
+        if pki is not None:
+            where["ssl"] = {"ca": pki.ca, "cert": pki.certificate, "key": pki.key}
         try:
             self._raw = pymysql.connect(
-                unix_socket=socket,
-                user="root",
+                **where,
+                user=user,
                 autocommit=True,
                 connect_timeout=max(1, round(timeout)),
                 read_timeout=timeout,
@@ -69,7 +91,9 @@ class Connection:
                 cursorclass=pymysql.cursors.DictCursor,
             )
         except (pymysql.Error, OSError) as error:
-            raise DatabaseError(f"cannot connect to {socket}: {error}", timed_out=_timed_out(error)) from error
+            full = isinstance(error, pymysql.Error) and error.args[:1] == (_FULL,)
+            text = f"cannot connect to {place}: {error}"
+            raise DatabaseError(text, timed_out=_timed_out(error), full=full) from error
         #: The server's id of this connection, as ``KILL`` wants it.
         self.thread_id = int(self.value("SELECT CONNECTION_ID()"))
 
@@ -110,10 +134,45 @@ class MariaDB:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._kept: Connection | None = None
+        self._listens = config.replication_port
 
     def connect(self, timeout: float) -> Connection:
         """A connection of one's own, for an act that must not share one."""
+        try:
+            return self._by_socket(timeout)
+        except DatabaseError as error:
+            if not error.full:
+                raise
+            try:
+                return self._by_port(timeout)
+            except DatabaseError as other:
+                raise DatabaseError(f"{error}; {other}", timed_out=other.timed_out, full=other.full) from other
+
+    def _by_socket(self, timeout: float) -> Connection:
         return Connection(self._config.database_socket, timeout)
+
+    def _by_port(self, timeout: float) -> Connection:
+        config = self._config
+        return Connection(config.replication_port, timeout, user=config.database_user, pki=config.pki)
+
+    def client_options(self) -> list[str]:
+        """How programs of MariaDB reach this server as an administrator: a backup needs more than one connection, so
+        over the port that clients cannot use up, unless the server has none yet.
+        """
+        config = self._config
+        try:
+            self._by_port(2.0).close()
+        except DatabaseError:
+            return ["--user=root", f"--socket={config.database_socket}"]
+        return [
+            f"--user={config.database_user}",
+            f"--host={_LOOPBACK}",
+            f"--port={config.replication_port}",
+            "--ssl",
+            f"--ssl-ca={config.pki.ca}",
+            f"--ssl-cert={config.pki.certificate}",
+            f"--ssl-key={config.pki.key}",
+        ]
 
     def observe(self) -> Database:
         """The state of the server; ``running`` is False (with the error) when it does not answer within 2 s.
@@ -132,6 +191,14 @@ class MariaDB:
         if self._kept is not None:
             self._kept.close()
             self._kept = None
+
+    @property
+    def lacks(self) -> str:
+        """What this server will have only when it is started again; empty when nothing."""
+        port = self._config.replication_port
+        if self._listens == port:
+            return ""
+        return f"MariaDB does not listen on port {port} yet: clients that use up its connections can lock replicas out"
 
     @staticmethod
     def settings(connection: Connection) -> tuple[tuple[str, str], ...]:
@@ -283,6 +350,9 @@ class MariaDB:
         """Replicate from ``address`` by GTID, over TLS with this host's certificate; ``acknowledge`` as semi-sync
         replica.
 
+        It connects to the port that clients cannot use up; to the one for clients only where the other server has not
+        been started since it was given two. A replica of the same host changes its port when nothing is lost by it.
+
         A START SLAVE of both threads throws away what is received and not applied (databases.md, finding 6). With
         ``keep_received`` it is applied first; where only the receiving stopped, only that is started again.
 
@@ -293,12 +363,17 @@ class MariaDB:
         connection.run(
             f"SET GLOBAL rpl_semi_sync_master_enabled=0, GLOBAL rpl_semi_sync_slave_enabled={int(acknowledge)}"
         )
-        replication = parse_replication(connection.rows("SHOW SLAVE STATUS"))
+        status = connection.rows("SHOW SLAVE STATUS")
+        replication, port = parse_replication(status), self._port_of(address)
         if keep_received and replication is not None and replication.sql_running:
-            if replication.host == address and replication.uses_gtid:
+            same = replication.host == address and replication.uses_gtid
+            if same and int(status[0]["Master_Port"]) == port:
                 connection.run("START SLAVE IO_THREAD")
                 return
             if not self.wait_for(connection, replication.gtid_io_pos, limit):
+                if same:
+                    connection.run("START SLAVE IO_THREAD")
+                    return
                 raise DatabaseError(f"what was received, up to {replication.gtid_io_pos}, is not applied yet")
         elif keep_received and replication is not None:
             received = self.received(connection)
@@ -317,7 +392,7 @@ class MariaDB:
             " MASTER_SSL=1, MASTER_SSL_VERIFY_SERVER_CERT=1, MASTER_SSL_CA=%s, MASTER_SSL_CERT=%s, MASTER_SSL_KEY=%s",
             (
                 address,
-                config.database_port,
+                port,
                 config.replication_user,
                 pki.ca,
                 pki.certificate,
@@ -325,6 +400,19 @@ class MariaDB:
             ),
         )
         connection.run("START SLAVE")
+
+    def _port_of(self, address: str) -> int:
+        """The port where the server at ``address`` takes replicas."""
+        config = self._config
+        if not self._answers(address, config.replication_port) and self._answers(address, config.database_port):
+            return config.database_port
+        return config.replication_port
+
+    def _answers(self, address: str, port: int) -> bool:
+        """Whether somebody listens on a port of another host."""
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=_PORT_SECONDS):
+            return True
+        return False
 
     def acknowledge(self, connection: Connection, *, enabled: bool) -> None:
         """Confirm to the primary what is received, or no longer. It takes effect when receiving begins anew."""
@@ -409,6 +497,7 @@ class MariaDB:
     def _connection(self) -> Connection:
         if self._kept is None:
             self._kept = self.connect(2.0)
+            self._listens = int(self._kept.value("SELECT @@extra_port") or 0)
         return self._kept
 
 

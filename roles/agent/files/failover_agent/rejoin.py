@@ -459,13 +459,7 @@ class Rejoin:
             raise RejoinError("no flashback on a writable server")
         connection.run("STOP SLAVE")
         self._nothing_new(saved)
-        command = [
-            "mariadb",
-            "--no-defaults",
-            "--user=root",
-            f"--socket={self._config.database_socket}",
-            "--binary-mode",
-        ]
+        command = ["mariadb", "--no-defaults", *self._database.client_options(), "--binary-mode"]
         with tempfile.TemporaryFile() as text:
             text.writelines(as_one(_binlog_text(Path(saved.raw), "--flashback")))
             text.seek(0)

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +206,8 @@ class DataDirectory:
         return True
 
 
-def stream_backup(config: Config) -> Iterator[bytes]:
-    """A consistent copy of the running server as mbstream chunks.
+def stream_backup(client_options: Sequence[str]) -> Iterator[bytes]:
+    """A consistent copy of the running server as mbstream chunks; ``client_options`` say how it is reached.
 
     :raises SeedError: mariadb-backup failed; what was yielded before is then useless.
     """
@@ -220,8 +220,7 @@ def stream_backup(config: Config) -> Iterator[bytes]:
                 "mariadb-backup",
                 "--backup",
                 "--stream=mbstream",
-                "--user=root",
-                f"--socket={config.database_socket}",
+                *client_options,
                 f"--target-dir={scratch}",
             ],
             stdout=subprocess.PIPE,

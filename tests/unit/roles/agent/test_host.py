@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from failover_agent.config import Config, Pki, Vip
-from failover_agent.host import Host, HostError, run
+from failover_agent.host import Host, HostError, run, silent_connections
 
 PKI = Pki("", "", "")
 FENCE = "inet failover_fence"
@@ -154,7 +154,8 @@ class TestFence:
         rules = "\n".join(told[1:])
         assert f"delete table {FENCE}" in rules
         for hook in ("input", "output"):
-            assert f"hook {hook} priority -200; tcp dport 3306 drop; tcp sport 3306 drop;" in rules
+            ports = "{ 3306, 3307 }"
+            assert f"hook {hook} priority -200; tcp dport {ports} drop; tcp sport {ports} drop;" in rules
 
     def test_nobody_may_start_the_server_behind_the_fence(self, host: Host, config: Config) -> None:
         host.start_database(keep_in_doubt=True)
@@ -263,6 +264,77 @@ class TestAddresses:
     def test_connections_of_an_address_are_reset(self, host: Host, calls: Callable[[], list[str]]) -> None:
         host.kill_sockets("198.51.100.10")
         assert calls() == ["ss -K -t src 198.51.100.10"]
+
+    def test_what_goes_to_the_database_of_another_host_is_reset_on_both_ports(
+        self, host: Host, calls: Callable[[], list[str]]
+    ) -> None:
+        with host.no_connections("198.51.100.12"):
+            deadline = time.monotonic() + 10
+            while not calls():
+                assert time.monotonic() < deadline
+        assert calls()[0] == "ss -K -t dst 198.51.100.12 and ( dport = :3306 or dport = :3307 )"
+
+    def test_who_is_shut_out_gets_to_neither_port(self, host: Host, calls: Callable[[], list[str]]) -> None:
+        host.set_shut_out(frozenset({"198.51.100.12"}))
+        assert "ip saddr 198.51.100.12 tcp dport { 3306, 3307 } drop;" in "\n".join(calls())
+        assert host.shut_out == {"198.51.100.12"}
+        host.set_shut_out(frozenset())
+        assert calls()[-1] == "delete table inet failover_shut_out"
+        assert not host.shut_out
+
+    #: As iproute2 6.15 printed it: replicas that were cut off, one that answers, one whose first packet is on its way.
+    SOCKETS = (
+        "0      4811     198.51.100.12:3307  198.51.100.11:35890 ts sack bbr wscale:10,10 rto:52224 backoff:8 mss:1448"
+        " lastsnd:13324 lastrcv:67564 lastack:67564 busy:68404ms unacked:1 retrans:1/21 lost:1 dsack_dups:12\n"
+        "0      0        198.51.100.12:3307  198.51.100.13:44090 bbr wscale:10,10 rto:204 mss:1448 lastsnd:316"
+        " lastrcv:42376 lastack:99316 busy:52ms rcv_rtt:1\n"
+        "0      20       198.51.100.12:3307  198.51.100.13:44092 bbr wscale:10,10 rto:204 mss:1448 lastsnd:3"
+        " lastrcv:42376 lastack:316 busy:52ms unacked:1\n"
+    )
+
+    @pytest.mark.parametrize(
+        ("line", "asked"),
+        [
+            ("0C6433C6:0CEB 0B6433C6:8C32 01 000012CB:00000000 01:00000F2A 00000008", True),
+            ("0C6433C6:0CEB 0B6433C6:8C32 01 00000000:00000000 02:000007D0 00000000", False),
+            ("0C6433C6:0CEA 0B6433C6:8C32 01 000012CB:00000000 01:00000F2A 00000008", False),
+            ("0C6433C6:0CEB 0B6433C6:8C32 04 000012CB:00000000 01:00000F2A 00000008", False),
+        ],
+        ids=["it is tried again", "all is well", "a client", "closing"],
+    )
+    def test_silent_replicas_are_looked_for_where_tcp_tries_again(
+        self,
+        host: Host,
+        calls: Callable[[], list[str]],
+        does: Does,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        line: str,
+        asked: bool,
+    ) -> None:
+        table = tmp_path / "tcp"
+        heading = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+        table.write_text(f"{heading}\n   0: {line}   105        0 31337 2 0000000000000000 204 4\n", encoding="ascii")
+        monkeypatch.setattr("failover_agent.host._TCP", table)
+        does("ss", f"[ \"$1\" = -K ] || printf '%s' '{self.SOCKETS}'")
+        assert host.reset_silent(3.0) == ({"198.51.100.11"} if asked else frozenset())
+        assert calls() == (
+            [
+                "ss -H -O -t -n -i state established sport = :3307",
+                "ss -K -t dst 198.51.100.11:35890 sport = :3307",
+            ]
+            if asked
+            else []
+        )
+
+    def test_for_how_long_they_may_be_silent(self) -> None:
+        assert silent_connections(self.SOCKETS, 67.0) == [("198.51.100.11", 35890)]
+        assert silent_connections(self.SOCKETS, 68.0) == []
+        assert silent_connections("", 1.0) == []
+
+    def test_the_kernel_says_it_in_this_form(self, host: Host) -> None:
+        """/proc/net/tcp of this machine can be read; nothing is sent again to a port that nobody uses."""
+        assert host.reset_silent(3.0) == frozenset()
 
     def test_the_disk(self, host: Host) -> None:
         assert 0.0 < host.disk_free_fraction() <= 1.0

@@ -7,10 +7,12 @@ The fixtures were captured with pymysql's DictCursor: 10.11.19 (Debian 12) in ev
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -78,13 +80,18 @@ class Script(Connection):
 class Server(MariaDB):
     """The adapter with a scripted connection of its own."""
 
-    def __init__(self, kept: Script | None = None) -> None:
+    def __init__(self, kept: Script | None = None, *, open_ports: tuple[int, ...] = (3306, 3307)) -> None:
         super().__init__(CONFIG)
         self.scripted = kept or Script()
+        self.open_ports = open_ports
 
     def connect(self, timeout: float) -> Connection:
         del timeout
         return self.scripted
+
+    def _answers(self, address: str, port: int) -> bool:
+        assert address
+        return port in self.open_ports
 
 
 def positions(binlog: str, applied: str) -> Rows:
@@ -287,6 +294,105 @@ class TestObserve:
         assert "none.sock" in found.error
 
 
+class Full(MariaDB):
+    """The adapter with a socket that is refused, and a port that is what a test says."""
+
+    def __init__(self, path: Path, by_port: Connection | DatabaseError) -> None:
+        super().__init__(Config("lab", "www1", HOSTS, (), PKI, PKI, database_socket=str(path)))
+        self.by_port = by_port
+
+    def _by_port(self, timeout: float) -> Connection:
+        del timeout
+        if isinstance(self.by_port, DatabaseError):
+            raise self.by_port
+        return self.by_port
+
+
+@pytest.fixture
+def refusing(tmp_path: Path) -> Iterator[Callable[[bytes], Path]]:
+    """Listen on a unix socket and greet everybody with an error packet of MariaDB."""
+    with contextlib.ExitStack() as stack:
+
+        def listen(error: bytes) -> Path:
+            path = tmp_path / "refusing.sock"
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listening.bind(str(path))
+            listening.listen()
+
+            def greet() -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        taken, _peer = listening.accept()
+                        taken.sendall(len(error).to_bytes(3, "little") + b"\0" + error)
+                        taken.close()
+
+            threading.Thread(target=greet, daemon=True).start()
+            stack.callback(listening.shutdown, socket.SHUT_RDWR)
+            return path
+
+        yield listen
+
+
+#: As 10.11.19 and 11.8.9 send it when clients have taken all connections, and for a host that is not let in.
+TOO_MANY = b"\xff\x10\x04#08004Too many connections"
+NOT_ALLOWED = b"\xff\x6a\x04Host is not allowed to connect to this MariaDB server"
+
+
+class TestFull:
+    """Clients have taken all connections."""
+
+    def test_the_port_for_replicas_is_left(self, refusing: Callable[[bytes], Path]) -> None:
+        spare = Script()
+        assert Full(refusing(TOO_MANY), spare).connect(2.0) is spare
+
+    def test_without_it_both_errors_are_told(self, refusing: Callable[[bytes], Path]) -> None:
+        server = Full(refusing(TOO_MANY), DatabaseError("cannot connect to 3307: refused"))
+        with pytest.raises(DatabaseError, match=r"refusing\.sock: .*Too many connections.*; cannot connect to 3307"):
+            server.connect(2.0)
+        found = server.observe()
+        assert (found.running, found.hung) == (False, False)
+
+    def test_another_refusal_is_none_of_that(self, refusing: Callable[[bytes], Path]) -> None:
+        with pytest.raises(DatabaseError, match="not allowed") as raised:
+            Full(refusing(NOT_ALLOWED), Script()).connect(2.0)
+        assert not raised.value.full
+
+    def test_the_port_is_asked_by_certificate(self) -> None:
+        """No such file, so that it fails before it asks anybody."""
+        with pytest.raises(DatabaseError, match=r"cannot connect to 3307: .*No such file"):
+            MariaDB(CONFIG)._by_port(1.0)
+
+    def test_a_backup_takes_the_port_where_there_is_one(self, tmp_path: Path) -> None:
+        spare = Script()
+        assert Full(tmp_path / "any.sock", spare).client_options() == [
+            "--user=failover_agent",
+            "--host=127.0.0.1",
+            "--port=3307",
+            "--ssl",
+            "--ssl-ca=/ca.crt",
+            "--ssl-cert=/mariadb.crt",
+            "--ssl-key=/mariadb.key",
+        ]
+        assert spare.closed
+        without = Full(tmp_path / "any.sock", DatabaseError("refused"))
+        assert without.client_options() == ["--user=root", f"--socket={tmp_path / 'any.sock'}"]
+
+
+class TestLacks:
+    """A server that runs since before it was given its second port."""
+
+    @pytest.mark.parametrize(("port", "lacks"), [(3307, False), (0, True), (3317, True)])
+    def test_it_is_told(self, port: int, lacks: bool) -> None:
+        server = Server(Script({"@@extra_port": [{"port": port}]}))
+        assert server.lacks == "", "nothing is said of a server that was not asked yet"
+        server.foreign_data()
+        assert server.lacks == (
+            "MariaDB does not listen on port 3307 yet: clients that use up its connections can lock replicas out"
+            if lacks
+            else ""
+        )
+
+
 class TestActivity:
     """What a switchover would disturb."""
 
@@ -465,7 +571,48 @@ class TestRoles:
         ):
             assert word in statement
         arguments = connection.arguments[connection.sent.index(statement)]
-        assert arguments == ("198.51.100.12", 3306, "failover_repl", "/ca.crt", "/mariadb.crt", "/mariadb.key")
+        assert arguments == ("198.51.100.12", 3307, "failover_repl", "/ca.crt", "/mariadb.crt", "/mariadb.key")
+
+    @pytest.mark.parametrize(
+        ("open_ports", "chosen"),
+        [((3306, 3307), 3307), ((3307,), 3307), ((), 3307), ((3306,), 3306)],
+        ids=["both", "clients are kept out", "the link is cut", "not restarted since setup"],
+    )
+    def test_replicas_connect_where_clients_cannot_keep_them_out(
+        self, open_ports: tuple[int, ...], chosen: int
+    ) -> None:
+        connection = Script({"gtid_binlog_pos": positions("", "0-2-5")})
+        Server(open_ports=open_ports).attach(connection, "198.51.100.12")
+        statement = next(each for each in connection.sent if each.startswith("CHANGE MASTER"))
+        assert connection.arguments[connection.sent.index(statement)][1] == chosen
+
+    @pytest.mark.parametrize(
+        ("port", "applied", "last"),
+        [
+            (3307, "0-1-5", ["START SLAVE IO_THREAD"]),
+            (3306, "0-1-5", ["CHANGE", "START SLAVE"]),
+            (3306, "0-1-4", ["START SLAVE IO_THREAD"]),
+        ],
+        ids=["the right one", "nothing is lost", "something is not applied"],
+    )
+    def test_a_port_is_changed_when_nothing_is_lost_by_it(self, port: int, applied: str, last: list[str]) -> None:
+        status = [{**STATUS_10["healthy"][0], "Master_Port": port, "Gtid_IO_Pos": "0-1-5"}]
+        connection = Script(
+            {
+                "gtid_binlog_pos": positions(applied, applied),
+                "SHOW SLAVE": status,
+                "MASTER_GTID_WAIT": [{"reached": -1}],
+            }
+        )
+        Server().attach(connection, str(status[0]["Master_Host"]))
+        done = [each for each in connection.sent if each.startswith(("CHANGE", "START"))]
+        assert [each if each.startswith("START") else "CHANGE" for each in done] == last
+
+    def test_whether_a_port_answers(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            assert MariaDB(CONFIG)._answers("127.0.0.1", port)
+        assert not MariaDB(CONFIG)._answers("127.0.0.1", port)
 
     def test_settings_that_a_primary_needs(self) -> None:
         row = {"log_bin": 1, "log_slave_updates": 1, "gtid_strict_mode": 0}

@@ -17,6 +17,7 @@ from failover_agent.peer import PeerError
 from failover_agent.seed import DataDirectory, SeedError, stream_backup
 
 PKI = Pki("", "", "")
+OPTIONS = ["--user=root", "--socket=/run/test.sock"]
 #: Stands for mbstream: what comes in is a tar archive.
 MBSTREAM = '#!/bin/sh\n[ "$1 $2" = "-x -C" ] || exit 9\nexec tar -x -C "$3" -f -\n'
 #: Stands for mariadb-backup: --prepare leaves a mark, --backup streams the folder that COPY_FROM names.
@@ -132,12 +133,12 @@ class TestReplace:
     """A copy takes the place of a directory."""
 
     @staticmethod
-    def fetch(config: Config) -> Callable[[], Iterator[bytes]]:
+    def fetch() -> Callable[[], Iterator[bytes]]:
         """The stream of the primary."""
-        return lambda: stream_backup(config)
+        return lambda: stream_backup(OPTIONS)
 
     def test_the_copy_is_there_and_the_old_directory_beside_it(self, directory: DataDirectory, config: Config) -> None:
-        assert directory.replace(self.fetch(config), "www1") == "0-1-5"
+        assert directory.replace(self.fetch(), "www1") == "0-1-5"
         data = Path(config.database_directory)
         assert (data / "ibdata1").read_text(encoding="utf-8") == "new"
         assert (data / "shop" / "orders.ibd").stat().st_size == 700_000
@@ -148,8 +149,8 @@ class TestReplace:
         assert re.fullmatch(r"mysql\.before-seed-\d{8}T\d{6}Z", aside)
         assert (data.parent / aside / "ibdata1").read_text(encoding="utf-8") == "old"
 
-    def test_it_counts_only_when_its_server_knows_its_position(self, directory: DataDirectory, config: Config) -> None:
-        directory.replace(self.fetch(config), "www1")
+    def test_it_counts_only_when_its_server_knows_its_position(self, directory: DataDirectory) -> None:
+        directory.replace(self.fetch(), "www1")
         assert not directory.seeded
         assert directory.half_seeded
         directory.adopt("www1")
@@ -163,7 +164,7 @@ class TestReplace:
         directory.adopt("adopted")
 
         def fetch() -> Iterator[bytes]:
-            yield next(stream_backup(config))[:5000]
+            yield next(stream_backup(OPTIONS))[:5000]
             raise error
 
         with pytest.raises(SeedError, match=rf"no copy was made: {error}; .*/mysql is untouched"):
@@ -191,58 +192,52 @@ class TestReplace:
         backup = MARIADB_BACKUP.replace('touch "$target/prepared"', "echo corrupt >&2; exit 1")
         install("mariadb-backup", backup)
         with pytest.raises(SeedError, match="ended with 1: corrupt"):
-            directory.replace(self.fetch(config), "www1")
+            directory.replace(self.fetch(), "www1")
         assert siblings(config) == ["mysql"]
 
     def test_a_copy_without_a_position_is_an_error(self, directory: DataDirectory, config: Config, copy: Path) -> None:
         (copy / "mariadb_backup_binlog_info").unlink()
         with pytest.raises(SeedError, match="no binlog position"):
-            directory.replace(self.fetch(config), "www1")
+            directory.replace(self.fetch(), "www1")
         assert siblings(config) == ["mysql"]
 
-    def test_the_position_of_an_older_mariadb_backup(
-        self, directory: DataDirectory, config: Config, copy: Path
-    ) -> None:
+    def test_the_position_of_an_older_mariadb_backup(self, directory: DataDirectory, copy: Path) -> None:
         (copy / "mariadb_backup_binlog_info").rename(copy / "xtrabackup_binlog_info")
-        assert directory.replace(self.fetch(config), "www1") == "0-1-5"
+        assert directory.replace(self.fetch(), "www1") == "0-1-5"
 
-    def test_a_primary_that_never_wrote_has_no_position(
-        self, directory: DataDirectory, config: Config, copy: Path
-    ) -> None:
+    def test_a_primary_that_never_wrote_has_no_position(self, directory: DataDirectory, copy: Path) -> None:
         (copy / "mariadb_backup_binlog_info").write_text("failover-bin.000001\t330\t\n", encoding="utf-8")
-        assert directory.replace(self.fetch(config), "www1") == ""
+        assert directory.replace(self.fetch(), "www1") == ""
 
     def test_what_a_dead_agent_left_behind_is_cleared(self, directory: DataDirectory, config: Config) -> None:
         (Path(config.database_directory).parent / ".mysql.seed-dead").mkdir()
-        directory.replace(self.fetch(config), "www1")
+        directory.replace(self.fetch(), "www1")
         assert ".mysql.seed-dead" not in siblings(config)
 
     def test_a_missing_directory_is_an_error_and_no_traceback(self, directory: DataDirectory, config: Config) -> None:
         Path(config.database_directory).rename(Path(config.database_directory).with_name("gone"))
         with pytest.raises(SeedError, match="No such file"):
-            directory.replace(self.fetch(config), "www1")
+            directory.replace(self.fetch(), "www1")
 
 
 @pytest.mark.usefixtures("install", "copy")
 class TestStreamBackup:
     """The primary's side."""
 
-    def test_it_asks_for_a_stream_over_the_socket(self, config: Config, tmp_path: Path) -> None:
-        assert len(b"".join(stream_backup(config))) > 700_000
+    def test_it_asks_for_a_stream_as_it_is_told(self, tmp_path: Path) -> None:
+        assert len(b"".join(stream_backup(OPTIONS))) > 700_000
         call = (tmp_path / "calls").read_text(encoding="utf-8").split()
-        assert call[:4] == ["--backup", "--stream=mbstream", "--user=root", "--socket=/run/test.sock"]
+        assert call[:4] == ["--backup", "--stream=mbstream", *OPTIONS]
         assert not Path(call[4].removeprefix("--target-dir=")).exists(), "the scratch folder is gone"
 
-    def test_a_backup_that_fails_is_an_error_that_says_why(
-        self, config: Config, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_backup_that_fails_is_an_error_that_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ENDS_WITH", "3")
         with pytest.raises(SeedError, match=r"mariadb-backup ended with 3: .*out of luck"):
-            list(stream_backup(config))
+            list(stream_backup(OPTIONS))
 
-    def test_a_reader_that_leaves_ends_the_backup(self, config: Config, install: Install, tmp_path: Path) -> None:
+    def test_a_reader_that_leaves_ends_the_backup(self, install: Install, tmp_path: Path) -> None:
         install("mariadb-backup", '#!/bin/sh\necho $$ > "$CALLS"\nexec cat /dev/zero\n')
-        stream = stream_backup(config)
+        stream = stream_backup(OPTIONS)
         next(stream)
         pid = int((tmp_path / "calls").read_text(encoding="utf-8"))
         assert Path(f"/proc/{pid}").exists()
@@ -314,7 +309,7 @@ class TestDiedInBetween:
         assert gone.half_seeded
 
     def test_another_copy_can_be_made(self, gone: DataDirectory, config: Config) -> None:
-        assert gone.replace(lambda: stream_backup(config), "www1") == "0-1-5"
+        assert gone.replace(lambda: stream_backup(OPTIONS), "www1") == "0-1-5"
         data = Path(config.database_directory)
         assert (data / "ibdata1").read_text(encoding="utf-8") == "new"
         assert data.stat().st_mode & 0o7777 == 0o750
@@ -347,19 +342,15 @@ class TestRoom:
 
         return prepare
 
-    def test_with_room_one_old_directory_stays(
-        self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
-    ) -> None:
+    def test_with_room_one_old_directory_stays(self, directory: DataDirectory, disk: Callable[[int], None]) -> None:
         disk(800)
-        directory.replace(lambda: stream_backup(config), "www1")
+        directory.replace(lambda: stream_backup(OPTIONS), "www1")
         (aside,) = directory.aside()
         assert (aside / "ibdata1").read_text(encoding="utf-8") == "old"
 
-    def test_older_directories_go_first(
-        self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
-    ) -> None:
+    def test_older_directories_go_first(self, directory: DataDirectory, disk: Callable[[int], None]) -> None:
         disk(500)
-        directory.replace(lambda: stream_backup(config), "www1")
+        directory.replace(lambda: stream_backup(OPTIONS), "www1")
         (aside,) = directory.aside()
         assert (aside / "ibdata1").read_text(encoding="utf-8") == "old"
 
@@ -369,7 +360,7 @@ class TestRoom:
         disk(100)
         directory.adopt("adopted")
         with pytest.raises(SeedError, match=r"no room for 756 MiB beside .*/mysql: 700 MiB are free, .* takes 500 MiB"):
-            directory.replace(lambda: stream_backup(config), "www1")
+            directory.replace(lambda: stream_backup(OPTIONS), "www1")
         assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "old"
         assert directory.seeded
 
@@ -378,7 +369,7 @@ class TestRoom:
     ) -> None:
         disk(100)
         directory.adopt("adopted")
-        directory.replace(lambda: stream_backup(config), "www1", worthless=True)
+        directory.replace(lambda: stream_backup(OPTIONS), "www1", worthless=True)
         assert siblings(config) == ["mysql"]
         assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "new"
         assert directory.half_seeded
@@ -393,7 +384,7 @@ class TestRoom:
         assert siblings(config) == ["mysql"]
         assert not directory.seeded
         assert directory.half_seeded
-        directory.replace(lambda: stream_backup(config), "www1")
+        directory.replace(lambda: stream_backup(OPTIONS), "www1")
         directory.adopt("www1")
         assert directory.seeded
 
@@ -402,5 +393,5 @@ class TestRoom:
     ) -> None:
         disk(0)
         with pytest.raises(SeedError, match="no room"):
-            directory.replace(lambda: stream_backup(config), "www1", size=2 << 30, worthless=True)
+            directory.replace(lambda: stream_backup(OPTIONS), "www1", size=2 << 30, worthless=True)
         assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "old"
