@@ -23,6 +23,8 @@ _FENCE_TABLE = "failover_fence"
 _RESET_SECONDS = 0.03
 _SHUT_OUT_TABLE = "failover_shut_out"
 _TCP = Path("/proc/net/tcp")
+#: The kind of timer there of a connection that asks whether it may send.
+_PROBES = "04:"
 
 
 class HostError(Exception):
@@ -261,7 +263,7 @@ class Host:
         TCP would try for minutes, and long after the link is good again. Cheap while there is none.
         """
         port = self._config.replication_port
-        if not _retransmits(_TCP.read_text(encoding="ascii"), port):
+        if not _struggles(_TCP.read_text(encoding="ascii"), port):
             return frozenset()
         told = run(["ss", "-H", "-O", "-t", "-n", "-i", "state", "established", "sport", "=", f":{port}"], timeout=1.0)
         silent = silent_connections(told, limit)
@@ -282,13 +284,17 @@ class Host:
         return usage.free / usage.total
 
 
-def _retransmits(table: str, port: int) -> bool:
-    """Whether TCP sends something again in an established connection of a local port, from ``/proc/net/tcp``
+def _struggles(table: str, port: int) -> bool:
+    """Whether TCP sends something again in an established connection of a local port, or asks whether it may send at
+    all, as it does where packets are dropped before they leave. From ``/proc/net/tcp``
     (Documentation/networking/proc_net_tcp.rst of Linux).
     """
     rows = (line.split() for line in table.splitlines()[1:])
     local, established = f":{port:04X}", "01"
-    return any(row[1].endswith(local) and row[3] == established and int(row[6], 16) > 0 for row in rows)
+    return any(
+        row[1].endswith(local) and row[3] == established and (int(row[6], 16) > 0 or row[5].startswith(_PROBES))
+        for row in rows
+    )
 
 
 def silent_connections(table: str, limit: float) -> list[tuple[str, int]]:
@@ -298,7 +304,7 @@ def silent_connections(table: str, limit: float) -> list[tuple[str, int]]:
     found = []
     for line in table.splitlines():
         last = re.search(r"\blastack:(\d+)", line)
-        if last and "unacked:" in line and int(last[1]) > limit * 1000.0:
+        if last and int(last[1]) > limit * 1000.0 and int(line.split()[1]) > 0:
             address, _colon, remote = line.split()[3].rpartition(":")
             found.append((address, int(remote)))
     return found

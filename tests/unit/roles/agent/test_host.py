@@ -282,12 +282,15 @@ class TestAddresses:
         assert calls()[-1] == "delete table inet failover_shut_out"
         assert not host.shut_out
 
-    #: As iproute2 6.15 printed it: replicas that were cut off, one that answers, one whose first packet is on its way.
+    #: As iproute2 6.15 printed it: a replica that was cut off, one that is idle, one to which nothing gets out of this
+    #: host, one that confirms all the time.
     SOCKETS = (
         "0      4811     198.51.100.12:3307  198.51.100.11:35890 ts sack bbr wscale:10,10 rto:52224 backoff:8 mss:1448"
         " lastsnd:13324 lastrcv:67564 lastack:67564 busy:68404ms unacked:1 retrans:1/21 lost:1 dsack_dups:12\n"
         "0      0        198.51.100.12:3307  198.51.100.13:44090 bbr wscale:10,10 rto:204 mss:1448 lastsnd:316"
         " lastrcv:42376 lastack:99316 busy:52ms rcv_rtt:1\n"
+        "0      1349   198.51.100.12:3307  198.51.100.13:54540 bbr wscale:10,10 rto:204 backoff:5 mss:1448 lastsnd:316"
+        " lastrcv:42376 lastack:9704 busy:52ms rcv_rtt:1\n"
         "0      20       198.51.100.12:3307  198.51.100.13:44092 bbr wscale:10,10 rto:204 mss:1448 lastsnd:3"
         " lastrcv:42376 lastack:316 busy:52ms unacked:1\n"
     )
@@ -296,11 +299,12 @@ class TestAddresses:
         ("line", "asked"),
         [
             ("0C6433C6:0CEB 0B6433C6:8C32 01 000012CB:00000000 01:00000F2A 00000008", True),
+            ("0C6433C6:0CEB 0B6433C6:8C32 01 00000545:00000000 04:0000017F 00000000", True),
             ("0C6433C6:0CEB 0B6433C6:8C32 01 00000000:00000000 02:000007D0 00000000", False),
             ("0C6433C6:0CEA 0B6433C6:8C32 01 000012CB:00000000 01:00000F2A 00000008", False),
             ("0C6433C6:0CEB 0B6433C6:8C32 04 000012CB:00000000 01:00000F2A 00000008", False),
         ],
-        ids=["it is tried again", "all is well", "a client", "closing"],
+        ids=["it is tried again", "it does not leave the host", "all is well", "a client", "closing"],
     )
     def test_silent_replicas_are_looked_for_where_tcp_tries_again(
         self,
@@ -317,11 +321,12 @@ class TestAddresses:
         table.write_text(f"{heading}\n   0: {line}   105        0 31337 2 0000000000000000 204 4\n", encoding="ascii")
         monkeypatch.setattr("failover_agent.host._TCP", table)
         does("ss", f"[ \"$1\" = -K ] || printf '%s' '{self.SOCKETS}'")
-        assert host.reset_silent(3.0) == ({"198.51.100.11"} if asked else frozenset())
+        assert host.reset_silent(3.0) == ({"198.51.100.11", "198.51.100.13"} if asked else frozenset())
         assert calls() == (
             [
                 "ss -H -O -t -n -i state established sport = :3307",
                 "ss -K -t dst 198.51.100.11:35890 sport = :3307",
+                "ss -K -t dst 198.51.100.13:54540 sport = :3307",
             ]
             if asked
             else []
