@@ -145,6 +145,7 @@ class TestGuard:
             assert world.agent("www1").host.now() < until
         assert world.agent("www1").host.now() >= until - world.policy.fence_margin
         assert not world.machines["www1"].server.running
+        world.run(0.05)  # The gate is closed next, which takes a moment as well.
         assert not world.machines["www1"].gate
 
     def test_a_replica_has_nothing_to_fence(self, world: World) -> None:
