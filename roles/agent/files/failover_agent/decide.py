@@ -22,6 +22,8 @@ every other host discards them. START SLAVE throws away relay logs that hold ack
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from failover_agent import elect, gtid
 from failover_agent.model import (
     AcquireLeader,
@@ -29,6 +31,7 @@ from failover_agent.model import (
     Attach,
     CloseGate,
     CommitTerm,
+    Database,
     Expel,
     Fence,
     Flashback,
@@ -177,7 +180,9 @@ def _deposed(view: View, term: Term, holder: str) -> tuple[Action, ...]:
 
 
 def _heirs(view: View, stored: Stored) -> tuple[str, ...]:
-    """The members that could take over at once, by themselves (I2)."""
+    """The members that could take over at once, by themselves (I2). One that applies nothing cannot: its history
+    forked, or a statement fails there.
+    """
     sync, term = stored.sync, stored.term
     if sync is None or term is None or sync.term != term.term or sync.mode != "strict":
         return ()
@@ -185,7 +190,9 @@ def _heirs(view: View, stored: Stored) -> tuple[str, ...]:
     return tuple(
         name
         for name, member in known
-        if member is not None and member.role == "replica" and not member.disk_short and view.priority(name) > 0
+        if member is not None
+        and (member.role, member.disk_short, member.sql_running) == ("replica", False, True)
+        and view.priority(name) > 0
     )
 
 
@@ -209,7 +216,7 @@ def _sick(view: View, stored: Stored, policy: Policy) -> str:
 def _membership(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     """Keep ``sync`` and semi-sync in step with the replicas that are really there (I2, I4)."""
     if sync.mode == "strict":
-        return _shrink(view, sync, policy) or _grow_strict(view, sync)
+        return _shrink(view, sync, policy) or _grow_strict(view, sync, policy)
     return _grow_degraded(view, stored, sync, policy)
 
 
@@ -234,10 +241,10 @@ def _shrink(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     return (RecordSync(why, members=left, mode="strict" if left else "degraded"),)
 
 
-def _grow_strict(view: View, sync: Sync) -> tuple[Action, ...]:
+def _grow_strict(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     if not view.database.semi_sync_primary:
         return (WaitForReplica("the sync set is strict"),)
-    joined = _complete(view, sync)
+    joined = tuple(name for name in _complete(view, sync) if not _unsettled(view, name, policy))
     why = f"{', '.join(joined)} has received everything"
     return (RecordSync(why, members=(*sync.members, *joined), mode="strict"),) if joined else ()
 
@@ -245,9 +252,17 @@ def _grow_strict(view: View, sync: Sync) -> tuple[Action, ...]:
 def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     database = view.database
     if not database.semi_sync_primary:
-        close = tuple(name for name in database.caught_up if view.priority(name) > 0 and _well(stored, name))
+        close = tuple(
+            name
+            for name in database.caught_up
+            if view.priority(name) > 0 and _well(view, stored, name) and _has_everything(view, name)
+        )
         if not close:
             return (Hold("degraded: no replica is connected and up to date", "degraded"),)
+        unsettled = tuple(word for name in close if (word := _unsettled(view, name, policy)))
+        close = tuple(name for name in close if not _unsettled(view, name, policy))
+        if not close:
+            return (Hold(f"degraded: {'; '.join(unsettled)}", "degraded"),)
         why = f"{', '.join(close)} is connected and has everything"
         if _many(view):
             # Here a replica confirms only when it is named. In mode degraded the names promise nothing yet.
@@ -265,12 +280,25 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
     return (RecordSync(f"{', '.join(joined)} acknowledges", members=joined, mode="strict"),) if joined else ()
 
 
-def _well(stored: Stored, name: str) -> bool:
+def _well(view: View, stored: Stored, name: str) -> bool:
     """Whether a replica does not say of itself that it is stuck. A frozen one, or one whose disk is full, is connected
-    and seems to have received everything; waiting for it would only hold the primary up, again and again.
+    and seems to have received everything, and one whose history forked is about to undo it; waiting for it would only
+    hold the primary up, again and again.
     """
     member = stored.members.get(name)
-    return member is None or (member.role == "replica" and not member.disk_short)
+    if member is None:
+        return True
+    return member.role == "replica" and not member.disk_short and (member.semi_sync_replica or _many(view))
+
+
+def _unsettled(view: View, name: str, policy: Policy) -> str:
+    """Why a replica that comes and goes is not waited for yet: every going would hold the primary up again."""
+    left = sum(view.now - at < policy.settle_memory for at in view.left_at.get(name, ()))
+    if left < 2:
+        return ""
+    wanted = min(policy.settle_first * 2 ** (left - 2), policy.settle_most)
+    well = view.now - view.steady_since.get(name, view.now)
+    return f"{name} left {left} times, and has to be well for {wanted:g} s first" if well < wanted else ""
 
 
 def _gone(view: View, name: str, policy: Policy) -> bool:
@@ -301,7 +329,9 @@ def _complete(view: View, sync: Sync) -> tuple[str, ...]:
 
 
 def _has_everything(view: View, name: str) -> bool:
-    """Whether a host was heard to have received all that was written here before it was asked."""
+    """Whether a host was heard to have received all that was written here before it was asked. A dump thread that has
+    sent everything proves nothing: where a link is cut, what it sent is still in this host's buffers.
+    """
     written = gtid.parse(view.database.position)
     return name in view.received and not gtid.missing(gtid.parse(view.received[name]), written)
 
@@ -341,9 +371,7 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         return (*closed, LiftFence("the database is read-only"))
     # What a member received may be acknowledged and nowhere else. Elsewhere the primary still has it.
     precious = not elect.lacks(view, stored.sync, term) or not _leads(stored, term.primary)
-    # Where histories forked nothing can be applied on top.
-    forked = database.replication is not None and database.replication.diverged
-    if database.relay_pending and precious and not forked:
+    if database.relay_pending and precious and not _forked(database):
         return (*closed, Salvage("what was received before the database was restarted may be acknowledged"))
     elector = elect.of_another(view, stored, term)
     if elector:
@@ -368,10 +396,13 @@ def _follow(
     def attach(why: str) -> tuple[Action, ...]:
         return (Attach(why, primary=term.primary, keep_received=keep_received, acknowledge=acknowledge),)
 
-    if replication is None or replication.host != address:
+    # Whoever was followed: what was received and cannot be applied on top of a fork has to be dealt with first.
+    stuck = database.relay_pending and keep_received
+    if replication is None or (replication.host != address and not stuck):
         return attach(f"follow {term.primary}, term {term.term}")
-    if replication.diverged:
-        return _rejoin(view, stored, term, replication.error, policy)
+    if _forked(database):
+        error = replication.error or f"{database.errant} was written on this host"
+        return _rejoin(view, stored, term, error, policy)
     if view.ordered == "reclone" and _leads(stored, term.primary):
         return (Reclone("ordered by a person"),)
     if replication.error:
@@ -383,6 +414,11 @@ def _follow(
     if acknowledge and not database.semi_sync_replica:
         return (StartAcknowledging(f"{term.primary} waits for acknowledgements that are switched off here"),)
     return ()
+
+
+def _forked(database: Database) -> bool:
+    """Whether this host's history is no part of the primary's: nothing that was received can be applied on top."""
+    return bool(database.errant) or (database.replication is not None and database.replication.diverged)
 
 
 def _may_acknowledge(view: View, stored: Stored, term: Term) -> bool:
@@ -406,18 +442,20 @@ def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) 
         return (Hold(f"{why}; `failoverctl rejoin {view.host}` repairs it", "diverged"),)
     if not _leads(stored, term.primary):
         return (Hold(f"{why}; and no primary leads at the moment", "diverged"),)
+    told = Hold(why, "errant_gtid" if database.errant else "diverged")
     if view.divergence == "":
-        return (SaveDivergent(why),)
+        return (SaveDivergent(why), told)
     if not elect.lacks(view, stored.sync, term):
         # What follows throws away what was received. An election may still ask this host, so that has to wait until
-        # the primary counts on it no more; it does so when nothing is received here for a while.
-        if database.replication is not None and database.replication.io_running:
-            return (StopAcknowledging(f"{why}; the primary must not count on this host meanwhile"),)
-        return (Hold(f"{why}; the primary still counts on this host", "diverged"),)
+        # the primary counts on it no more; it does so when nothing is acknowledged here for a while.
+        replication = database.replication
+        if replication is not None and replication.io_running and database.semi_sync_replica:
+            return (StopAcknowledging(f"{why}; the primary must not count on this host meanwhile"), told)
+        return (replace(told, why=f"{why}; the primary still counts on this host"),)
     match view.divergence:
         case "saved" if view.ordered != "reclone":
-            return (Flashback(why),)
-    return (Reclone(why),)
+            return (Flashback(why), told)
+    return (Reclone(why), told)
 
 
 # ------------------------------------------------------------------------------------------------ without a database
