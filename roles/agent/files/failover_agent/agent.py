@@ -625,6 +625,7 @@ class Agent:
         if not self.store.commit(expected(stored, "term", "leader", "sync"), changes):
             raise EtcdError("the leader key was not taken: the estate changed meanwhile")
         _log.info("leading in term %d", following)
+        self._answered_at = self.host.now()  # From now on its database has the time that a restart may take.
 
     def step_down(self, stored: Stored | None, why: str) -> None:
         """Give up the role at once: fence, then give the leader key back, so that nobody has to wait for the lease.
@@ -853,6 +854,7 @@ class Agent:
             semi_sync_replica=self._seen.semi_sync_replica,
             priority=self.config.priority(self.config.host),
             engine=self.config.engine,
+            forked=self._seen.forked,
             disk_short=self._seen.disk_full or view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
         )
         if self._published == member and self.config.host in view.stored.members:

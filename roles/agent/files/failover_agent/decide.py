@@ -31,7 +31,6 @@ from failover_agent.model import (
     Attach,
     CloseGate,
     CommitTerm,
-    Database,
     Expel,
     Fence,
     Flashback,
@@ -216,17 +215,22 @@ def _sick(view: View, stored: Stored, policy: Policy) -> str:
 def _membership(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     """Keep ``sync`` and semi-sync in step with the replicas that are really there (I2, I4)."""
     if sync.mode == "strict":
-        return _shrink(view, sync, policy) or _grow_strict(view, sync, policy)
+        return _shrink(view, stored, sync, policy) or _grow_strict(view, stored, sync, policy)
     return _grow_degraded(view, stored, sync, policy)
 
 
-def _shrink(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
-    lost = tuple(name for name in sync.members if _gone(view, name, policy))
+def _shrink(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
+    forked = tuple(name for name in sync.members if (member := stored.members.get(name)) and member.forked)
+    gone = tuple(name for name in sync.members if name not in forked and _gone(view, name, policy))
+    lost = (*forked, *gone)
     if not lost:
         return ()
     left = tuple(name for name in sync.members if name not in lost)
-    why = f"{', '.join(lost)} gone for more than {policy.replica_loss:g} s"
-    if not left and policy.on_last_replica_loss == "block":
+    whys = {f"{', '.join(gone)} gone for more than {policy.replica_loss:g} s": gone}
+    whys |= {f"the history of {', '.join(forked)} forked": forked}
+    why = "; ".join(each for each, names in whys.items() if names)
+    block = policy.on_last_replica_loss == "block"
+    if gone and not left and block:
         # Nothing is acknowledged without it, so it stays a member that may take over.
         return (Hold(f"{why}: writes wait for it, as nothing may be written to one host alone", "blocked"),)
     if left:
@@ -238,13 +242,13 @@ def _shrink(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
         # And what was acknowledged on their word alone must be on one that stays: an election asks nobody else.
         if not any(_has_everything(view, name) for name in left):
             return (Hold(f"{why}, and {', '.join(left)} has not received all that was written"),)
-    return (RecordSync(why, members=left, mode="strict" if left else "degraded"),)
+    return (RecordSync(why, members=left, mode="strict" if left or block else "degraded"),)
 
 
-def _grow_strict(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
+def _grow_strict(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     if not view.database.semi_sync_primary:
         return (WaitForReplica("the sync set is strict"),)
-    joined = tuple(name for name in _complete(view, sync) if not _unsettled(view, name, policy))
+    joined = tuple(name for name in _complete(view, sync) if _well(stored, name) and not _unsettled(view, name, policy))
     why = f"{', '.join(joined)} has received everything"
     return (RecordSync(why, members=(*sync.members, *joined), mode="strict"),) if joined else ()
 
@@ -255,7 +259,7 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
         close = tuple(
             name
             for name in database.caught_up
-            if view.priority(name) > 0 and _well(view, stored, name) and _has_everything(view, name)
+            if view.priority(name) > 0 and _well(stored, name) and _has_everything(view, name)
         )
         if not close:
             return (Hold("degraded: no replica is connected and up to date", "degraded"),)
@@ -280,15 +284,13 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
     return (RecordSync(f"{', '.join(joined)} acknowledges", members=joined, mode="strict"),) if joined else ()
 
 
-def _well(view: View, stored: Stored, name: str) -> bool:
+def _well(stored: Stored, name: str) -> bool:
     """Whether a replica does not say of itself that it is stuck. A frozen one, or one whose disk is full, is connected
     and seems to have received everything, and one whose history forked is about to undo it; waiting for it would only
     hold the primary up, again and again.
     """
     member = stored.members.get(name)
-    if member is None:
-        return True
-    return member.role == "replica" and not member.disk_short and (member.semi_sync_replica or _many(view))
+    return member is None or (member.role == "replica" and not member.disk_short and not member.forked)
 
 
 def _unsettled(view: View, name: str, policy: Policy) -> str:
@@ -371,7 +373,7 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         return (*closed, LiftFence("the database is read-only"))
     # What a member received may be acknowledged and nowhere else. Elsewhere the primary still has it.
     precious = not elect.lacks(view, stored.sync, term) or not _leads(stored, term.primary)
-    if database.relay_pending and precious and not _forked(database):
+    if database.relay_pending and precious and not database.forked:
         return (*closed, Salvage("what was received before the database was restarted may be acknowledged"))
     elector = elect.of_another(view, stored, term)
     if elector:
@@ -400,7 +402,7 @@ def _follow(
     stuck = database.relay_pending and keep_received
     if replication is None or (replication.host != address and not stuck):
         return attach(f"follow {term.primary}, term {term.term}")
-    if _forked(database):
+    if database.forked:
         error = replication.error or f"{database.errant} was written on this host"
         return _rejoin(view, stored, term, error, policy)
     if view.ordered == "reclone" and _leads(stored, term.primary):
@@ -414,11 +416,6 @@ def _follow(
     if acknowledge and not database.semi_sync_replica:
         return (StartAcknowledging(f"{term.primary} waits for acknowledgements that are switched off here"),)
     return ()
-
-
-def _forked(database: Database) -> bool:
-    """Whether this host's history is no part of the primary's: nothing that was received can be applied on top."""
-    return bool(database.errant) or (database.replication is not None and database.replication.diverged)
 
 
 def _may_acknowledge(view: View, stored: Stored, term: Term) -> bool:

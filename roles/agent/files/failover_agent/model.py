@@ -122,6 +122,7 @@ class Member:
     priority: int = 100
     engine: str = "mariadb"
     disk_short: bool = False
+    forked: bool = False
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,11 @@ class Database:
     caught_up: tuple[str, ...] = ()
     relay_pending: bool = False
     error: str = ""
+
+    @property
+    def forked(self) -> bool:
+        """Whether its history is no part of the primary's: nothing that was received can be applied on top."""
+        return bool(self.errant) or (self.replication is not None and self.replication.diverged)
 
     @property
     def position(self) -> str:

@@ -663,7 +663,7 @@ def _cases() -> Iterator[tuple[str, View, list[str]]]:
     for what, member in {
         "stuck": replace(well, role="starting"),
         "full": replace(well, disk_short=True),
-        "silent": replace(well, semi_sync_replica=False),
+        "forked": replace(well, forked=True),
     }.items():
         told = replace(DEGRADED, members={"www2": member})
         yield f"degraded, caught up, {what}", replace(close, stored=told), ["Hold"]
@@ -903,6 +903,23 @@ def test_with_three_hosts_a_replica_is_named_first_and_acknowledges_second() -> 
         decide(replace(seen, stored=ready, database=waiting, received={"www2": "0-1-5"}), POLICY), RecordSync
     )
     assert (record.members, record.mode) == (("www2",), "strict")
+
+
+def test_a_member_whose_history_forked_leaves_at_once() -> None:
+    """It waits for that, before it undoes anything, and its word is worth nothing for the writes that come."""
+    told = {"www2": replace(HEIR, forked=True)}
+    two = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2",), "strict"), members=told)
+    (record,) = of(decide(view(stored=two), POLICY), RecordSync)
+    assert (record.members, record.mode) == ((), "degraded")
+    (record,) = of(decide(view(stored=two), replace(POLICY, on_last_replica_loss="block")), RecordSync)
+    assert (record.members, record.mode) == ((), "strict")
+    three = replace(two, sync=Sync(3, ME, ("www2", "www3"), "strict"), revisions={"sync": 4})
+    seen = view(stored=three, addresses=HOSTS)
+    (expel,) = of(decide(seen, POLICY), Expel)
+    assert expel.host == "www2"
+    silent = replace(seen, silenced=("www2",), received={"www3": "0-1-5"})
+    (record,) = of(decide(silent, POLICY), RecordSync)
+    assert (record.members, record.mode) == (("www3",), "strict")
 
 
 def test_with_policy_block_the_last_member_stays_one() -> None:
