@@ -86,7 +86,7 @@ def _freeze_process(world: World, event: Event) -> Undo | None:
             process = world.machines[host].guard_process
             if process is not None:
                 process.freeze()
-                return lambda: None if world.machines[host].frozen else process.thaw()
+                return lambda: world.thaw_guard(host)
         case "etcd":
             _set_member(world, host, frozen=True)
             return lambda: None if not world.host_up(host) else _set_member(world, host, frozen=False)

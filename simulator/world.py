@@ -581,6 +581,8 @@ class Machine:
     #: The second guard, and who waits for the file that it looks for.
     guard: Guard = field(init=False)
     guard_process: Process | None = None
+    #: Since when it has been at work without a pause.
+    guard_since: float = 0.0
     appeared: Waiters = field(init=False)
     has_files: bool = False
     powered: bool = True
@@ -876,6 +878,7 @@ class World:
         if machine.powered and (machine.guard_process is None or machine.guard_process.dead):
             machine.guard_process = Process(self.kernel, f"guard of {machine.name}")
             machine.guard_process.frozen = machine.frozen
+            machine.guard_since = self.kernel.now
             self.kernel.spawn(machine.guard_process, self._second_guard, machine)
 
     def _second_guard(self, machine: Machine) -> None:
@@ -1081,6 +1084,13 @@ class World:
             machine.at_work_since = self.kernel.now
             machine.process.thaw()
 
+    def thaw_guard(self, host: str) -> None:
+        """SIGCONT to the second guard."""
+        machine = self.machines[host]
+        if machine.guard_process is not None and not machine.frozen:
+            machine.guard_since = self.kernel.now
+            machine.guard_process.thaw()
+
     def freeze_host(self, host: str) -> None:
         """A whole host stands still: agent, database, etcd. Its clocks go on."""
         machine = self.machines[host]
@@ -1102,6 +1112,7 @@ class World:
             machine.awake_since = self.kernel.now
             self.thaw(host)
             if machine.guard_process is not None:
+                machine.guard_since = self.kernel.now
                 machine.guard_process.thaw()
             machine.server.thaw()
             for member in self._members_on(host):

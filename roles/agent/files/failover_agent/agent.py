@@ -698,7 +698,9 @@ class Agent:
             members=tuple(sorted(action.members)),
             mode=action.mode,
         )
-        if not self.store.commit(expected(stored, "sync", "term", "leader"), [Put("sync", to_json(sync))]):
+        # What a host that joins said of itself must still be its last word (decide._rejoin).
+        joining = [f"members/{name}" for name in sync.members if not stored.sync or name not in stored.sync.members]
+        if not self.store.commit(expected(stored, "sync", "term", "leader", *joining), [Put("sync", to_json(sync))]):
             raise EtcdError("the sync set was not recorded: the estate changed meanwhile")
         _log.warning("sync set: %s, members %s", sync.mode, ", ".join(sync.members) or "none")
         if stored.sync is not None and stored.sync.mode == "strict":

@@ -248,7 +248,7 @@ def _shrink(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Act
 def _grow_strict(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     if not view.database.semi_sync_primary:
         return (WaitForReplica("the sync set is strict"),)
-    joined = tuple(name for name in _complete(view, sync) if _well(stored, name) and not _unsettled(view, name, policy))
+    joined = tuple(name for name in _complete(view, stored, sync) if not _unsettled(view, name, policy))
     why = f"{', '.join(joined)} has received everything"
     return (RecordSync(why, members=(*sync.members, *joined), mode="strict"),) if joined else ()
 
@@ -278,7 +278,7 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
         return (WaitForReplica(why),)
     if all(_gone(view, name, policy) for name in view.addresses if name != view.host and view.priority(name) > 0):
         return (StopWaiting("the replica left before it became a member; sync already says degraded"),)
-    joined = _complete(view, Sync(sync.term, sync.primary))
+    joined = _complete(view, stored, Sync(sync.term, sync.primary))
     if _many(view):
         joined = tuple(name for name in joined if name in sync.members)
     return (RecordSync(f"{', '.join(joined)} acknowledges", members=joined, mode="strict"),) if joined else ()
@@ -313,8 +313,9 @@ def _many(view: View) -> bool:
     return len(view.addresses) > 2
 
 
-def _complete(view: View, sync: Sync) -> tuple[str, ...]:
-    """Connected hosts outside ``sync`` that have received all that was written before semi-sync waited for them.
+def _complete(view: View, stored: Stored, sync: Sync) -> tuple[str, ...]:
+    """Connected hosts outside ``sync`` that have received all that was written before semi-sync waited for them, and do
+    not say that they are about to undo something.
 
     With two hosts the one that is connected must also be seen to acknowledge. With more, a host is recorded first, and
     acknowledges second: as a member it is asked in every election, so what it confirms counts.
@@ -326,7 +327,7 @@ def _complete(view: View, sync: Sync) -> tuple[str, ...]:
     return tuple(
         name
         for name in database.attached
-        if name not in sync.members and view.priority(name) > 0 and _has_everything(view, name)
+        if name not in sync.members and view.priority(name) > 0 and _has_everything(view, name) and _well(stored, name)
     )
 
 
@@ -449,6 +450,10 @@ def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) 
         if replication is not None and replication.io_running and database.semi_sync_replica:
             return (StopAcknowledging(f"{why}; the primary must not count on this host meanwhile"), told)
         return (replace(told, why=f"{why}; the primary still counts on this host"),)
+    known = stored.members.get(view.host)
+    if known is None or not known.forked:
+        # The primary takes a host back only if it read this host's key as it is now: then it knows.
+        return (replace(told, why=f"{why}; the estate is not told yet"),)
     match view.divergence:
         case "saved" if view.ordered != "reclone":
             return (Flashback(why), told)

@@ -767,6 +767,7 @@ def _election_cases() -> Iterator[tuple[str, View, list[str]]]:
 
 
 HEIR = Member("www2", "198.51.100.12", "", 8, "replica", io_running=True, sql_running=True)
+FORKED = {ME: replace(HEIR, host=ME, forked=True)}
 WITH_HEIR = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2",), "strict"), members={"www2": HEIR})
 
 
@@ -822,15 +823,17 @@ def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "written by hand, saved, silent", muted, ["Hold"]
     yield (
         "written by hand, saved, not counted on",
-        replace(muted, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded"))),
+        replace(muted, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded"), members=FORKED)),
         ["Flashback", "Hold"],
     )
+    untold = replace(muted, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded")))
+    yield "written by hand, saved, the estate not told", untold, ["Hold"]
     yield "forked, saved, counted on", replace(fork, divergence="saved"), ["Hold"]
     yield "forked, nothing to undo, counted on", replace(fork, divergence="flashed_back"), ["Hold"]
     loud = replace(fork, divergence="saved", database=replace(REPLICA, replication=replace(
         REPLICATION, sql_running=False, error="1950", sql_errno=1950), relay_pending=True))  # fmt: skip
     yield "forked, saved, acknowledging", loud, ["StopAcknowledging", "Hold"]
-    left = replace(fork, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded")))
+    left = replace(fork, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded"), members=FORKED))
     yield "forked, saved", replace(left, divergence="saved"), ["Flashback", "Hold"]
     yield "forked, nothing to undo", replace(left, divergence="flashed_back"), ["Reclone", "Hold"]
     yield "forked, paused", replace(fork, stored=replace(OTHER, pause=Pause("anna", "", "", ""))), ["Hold"]
