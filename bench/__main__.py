@@ -58,6 +58,10 @@ def _status(record: Recorder, options: Options) -> None:
     own.status(record, own.estate(options.folder / "own", record.say), options.count(10))
 
 
+def _rest(record: Recorder, options: Options) -> None:
+    own.rest(record, own.estate(options.folder / "own", record.say), options.count(10))
+
+
 def _switchover(record: Recorder, options: Options) -> None:
     own.switchovers(record, own.estate(options.folder / "own", record.say), options.count(20))
 
@@ -87,6 +91,7 @@ OWN_PARTS: Mapping[str, Callable[[Recorder, Options], None]] = {
     "help": _help,
     "setup": _setup,
     "status": _status,
+    "rest": _rest,
     "switchover": _switchover,
 }
 PEER_PARTS: Mapping[str, Callable[[Recorder, Options], None]] = {

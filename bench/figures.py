@@ -13,6 +13,7 @@ STATUS = "status"
 SETUP = "setup"
 SETUP_AGAIN = "setup-again"
 SWITCHOVER = "switchover"
+REST = "rest"
 PATRONI = "patroni"
 HANDMADE = "handmade"
 KEEPALIVED_STOP = "keepalived-stop"
@@ -135,6 +136,7 @@ def figures(results: Results) -> tuple[Figure, ...]:
         _http(results),
         _timed(results, SETUP, Goal("fresh setup of the small layout, packages cached", "fresh setup", 360, 360, "s")),
         _timed(results, SETUP_AGAIN, Goal("second setup, nothing changed", "second setup", 75, 75, "s", "changed 0")),
+        *_rest(results),
         _timed(results, STATUS, Goal("`failoverctl status`", "failoverctl status", 2, 2, "s")),
         _timed(results, HELP, Goal("`failoverctl --help`", "failoverctl --help", 0.15, 0.15, "s CPU")),
     )
@@ -184,6 +186,23 @@ def _timed(results: Results, name: str, goal: Goal) -> Figure:
     return Figure(goal, measured, len(part.timings), kept, found, _provisioning(results) if name == SETUP else "")
 
 
+def _rest(results: Results) -> tuple[Figure, Figure]:
+    """The agent while nothing happens: both its processes, on every data host."""
+    memory = Goal("the agent at rest: resident memory of both its processes", "agent's memory, at rest", 40, 40, "MiB")
+    cpu = Goal("the agent at rest: share of one CPU, with all it starts", "agent's CPU, at rest", 1, 1, "%")
+    part = results.parts.get(REST)
+    if part is None:
+        return Figure(memory, None, 0, None), Figure(cpu, None, 0, None)
+    good = [timing for timing in part.timings if timing.error is None]
+    runs = len(part.timings)
+    held = summarise(timing.detail["memory_bytes"] / 2**20 for timing in good)
+    used = summarise(100.0 * timing.cpu_seconds / timing.seconds for timing in good)
+    return (
+        Figure(memory, held, runs, _keeps(memory, held, runs)),
+        Figure(cpu, used, runs, _keeps(cpu, used, runs)),
+    )
+
+
 def _keeps(goal: Goal, measured: Summary | None, runs: int) -> bool:
     """Return whether all runs gave a figure, and the figures keep the goal."""
     if measured is None or measured.n < runs:
@@ -214,6 +233,11 @@ def _provisioning(results: Results) -> str:
         if taken is not None:
             texts.append(f"{_SHORT[name]} {seconds(taken.median)}")
     return f"plain playbooks: {', '.join(texts)}" if texts else ""
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value with its unit; the unit ``s`` may have a word behind it."""
+    return seconds(value) + unit.removeprefix("s") if unit[:1] == "s" else f"{value:.2f} {unit}"
 
 
 def seconds(value: float) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,12 +17,14 @@ from failoverctl.probe.model import HttpTarget, Reader, RoleSource, WriteTarget
 
 from bench import beds, measure
 from bench.beds import Bed, BenchError, Done, Say, last_line
-from bench.figures import HELP, SETUP, SETUP_AGAIN, STATUS, SWITCHOVER
+from bench.figures import HELP, REST, SETUP, SETUP_AGAIN, STATUS, SWITCHOVER
 from bench.machine import now, own_versions, package_versions
 from bench.measure import Plan
 from bench.recorder import Recorder
 from bench.results import Timing
 
+AGENT_UNITS = ("failover-agent.service", "failover-guard.service")
+REST_SECONDS = 60.0
 _PACKAGES = ("etcd-server", "keepalived", "mariadb-server", "nginx", "nginx-light", "php-fpm")
 
 
@@ -39,6 +43,34 @@ def status(record: Recorder, bed: Bed, runs: int) -> None:
     with record.part(STATUS, {"command": "failoverctl status"}, own_versions()) as part:
         for number in range(1, runs + 1):
             part.timing(_timing(number, now(), bed.failoverctl("status")))
+
+
+def rest(record: Recorder, bed: Bed, runs: int) -> None:
+    """Look what the agent uses on each data host while nothing happens: memory and, over a minute, CPU time.
+
+    Memory is resident memory of the agent and of its guard; what they share counts twice.
+    """
+    versions = {**own_versions(), **package_versions(bed, beds.DATA_HOSTS[0], ("python3",))}
+    with record.part(REST, {"seconds": REST_SECONDS, "units": AGENT_UNITS}, versions) as part:
+        for number in range(1, runs + 1):
+            before, began, at = {host: used(bed, host) for host in beds.DATA_HOSTS}, time.monotonic(), now()
+            time.sleep(REST_SECONDS)
+            for host, (cpu, _memory) in before.items():
+                cpu_now, memory = used(bed, host)
+                took = time.monotonic() - began
+                detail = {"host": host, "memory_bytes": memory}
+                part.timing(Timing(number, at, round(took, 3), round(cpu_now - cpu, 3), detail=detail))
+
+
+def used(bed: Bed, host: str) -> tuple[float, int]:
+    """Return CPU seconds so far, with those of ended children, and resident bytes of the agent's processes."""
+    shown = bed.shell(host, "systemctl", "show", "--property=MainPID", "--value", *AGENT_UNITS)
+    cpu, memory = 0, 0
+    for pid in shown.split():
+        stat = bed.shell(host, "cat", f"/proc/{pid}/stat").rpartition(")")[2].split()
+        cpu += sum(int(ticks) for ticks in stat[11:15])
+        memory += int(stat[21]) * os.sysconf("SC_PAGE_SIZE")
+    return cpu / os.sysconf("SC_CLK_TCK"), memory
 
 
 def setups(record: Recorder, folder: Path, runs: int, say: Say) -> Bed:

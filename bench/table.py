@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.figures import MOVERS, SWITCHOVER, Figure, Goal, Summary, Tally, figures, is_disturbed, seconds, tally
+from bench.figures import (
+    MOVERS,
+    SWITCHOVER,
+    Figure,
+    Goal,
+    Summary,
+    Tally,
+    amount,
+    figures,
+    is_disturbed,
+    seconds,
+    tally,
+)
 from bench.results import Move, Part, Results, Seen
 
 _GOALS = ("what", "goal", "median", "worst", "n", "reached", "found", "peers: median / worst")
@@ -101,8 +113,7 @@ def _brief(goal: Goal) -> str:
 def _pair(summary: Summary | None, unit: str = "s") -> tuple[str, str]:
     if summary is None:
         return "", ""
-    rest = unit.removeprefix("s")
-    return seconds(summary.median) + rest, seconds(summary.worst) + rest
+    return amount(summary.median, unit), amount(summary.worst, unit)
 
 
 def _mover_rows(results: Results) -> list[Sequence[str]]:

@@ -86,7 +86,7 @@ def _freeze_process(world: World, event: Event) -> Undo | None:
             process = world.machines[host].guard_process
             if process is not None:
                 process.freeze()
-                return lambda: None if world.machines[host].frozen else process.thaw()
+                return lambda: world.thaw_guard(host)
         case "etcd":
             _set_member(world, host, frozen=True)
             return lambda: None if not world.host_up(host) else _set_member(world, host, frozen=False)
@@ -204,6 +204,10 @@ def _fail_over(world: World, event: Event) -> None:
         world.kernel.spawn(machine.process, lambda: failover.Failover(agent, request).run())
 
 
+def _write_on_replica(world: World, event: Event) -> None:
+    _machine(world, event).server.write_by_hand()
+
+
 def _pause(world: World, event: Event) -> None:
     _command(world, event, lambda agent: agent.pause("anna", "a test", event.number("seconds", 10.0)))
 
@@ -240,6 +244,7 @@ _WORDS: dict[str, Callable[[World, Event], Undo | None]] = {
     "strike": _strike,
     "switch_over": _switch_over,
     "fail_over": _fail_over,
+    "write_on_replica": _write_on_replica,
     "pause": _pause,
     "resume_automation": _resume_automation,
 }

@@ -307,6 +307,16 @@ class Server:
         self._send()
         return entry
 
+    def write_by_hand(self) -> None:
+        """root, whom ``read_only`` does not stop, commits one transaction on a replica."""
+        if self.running and self.read_only and not self.stuck:
+            known = [entry.sequence for entry in self.binlog[-1:]]
+            if self.slave_pos:
+                known.append(gtid.parse(self.slave_pos).last[0].sequence)
+            self.binlog.append(Gtid(domain=0, sequence=max(known, default=0) + 1, server=self.server_id))
+            self.kernel.touch()
+            self._send()
+
     def _confirm(self, sequence: int) -> None:
         """A semi-sync replica has received everything up to ``sequence``."""
         self.confirmed += 1
@@ -598,8 +608,9 @@ class Server:
 
     def salvage(self) -> str:
         """Apply the relay log of a server whose replication does not run; the position then reached."""
-        last = self.binlog[-1].sequence if self.binlog else 0
-        fresh = [entry for entry in self.relay if entry.sequence > last]
+        fresh = [entry for entry in self.relay if not _in(self.binlog, entry)]
+        if fresh and self.binlog and fresh[0].sequence <= self.binlog[-1].sequence:
+            raise DatabaseError(f"salvage: {fresh[0]} is out of order with {self.binlog[-1]}")
         self.binlog += fresh
         if fresh:
             self.slave_pos = str(fresh[-1])
@@ -673,6 +684,7 @@ class Server:
             "read_only": int(self.read_only),
             "waits": int(self.semi_sync_primary),
             "acknowledges": int(self.semi_sync_replica),
+            "server_id": self.server_id,
         }
         return [row | self._positions(0)[0]]
 
@@ -694,15 +706,10 @@ class Server:
 
     @_statement(r"SELECT host, state FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
     def _dumps(self, _session: int) -> Rows:
-        return [
-            {
-                "host": f"{stream.replica.address}:40000",
-                "state": "Master has sent all binlog to slave; waiting for more updates"
-                if stream.sent == len(self.binlog)
-                else "Sending binlog event to slave",
-            }
-            for stream in self.dumps.values()
-        ] + self._out_of_space()
+        # Sent is what the own kernel has taken, also where nothing gets through and where nobody reads.
+        state = "Master has sent all binlog to slave; waiting for more updates"
+        dumps = [{"host": f"{stream.replica.address}:40000", "state": state} for stream in self.dumps.values()]
+        return dumps + self._out_of_space()
 
     def _out_of_space(self) -> Rows:
         """The threads that wait for somebody to free space: those of replication have no host."""

@@ -21,6 +21,7 @@ from failover_agent.model import (
     Attach,
     CommitTerm,
     Fence,
+    Flashback,
     MakeReadOnly,
     Policy,
     RecordSync,
@@ -222,7 +223,7 @@ def _any_lease() -> list[Replacement]:
 
 
 def _members_at_once() -> list[Replacement]:
-    def complete(view: View, sync: Any) -> tuple[str, ...]:
+    def complete(view: View, _stored: Any, sync: Any) -> tuple[str, ...]:
         return tuple(name for name in view.database.attached if name not in sync.members)
 
     return [(decide, "_complete", complete)]
@@ -242,6 +243,19 @@ def _everybody(view: View) -> tuple[str, ...]:
 
 def _no_confirmation() -> list[Replacement]:
     return [(agent.Agent, "_confirm_sync", _nothing)]
+
+
+def _undo_at_once() -> list[Replacement]:
+    original = decide._rejoin
+
+    def rejoin(view: View, stored: Any, term: Any, error: str, policy: Policy) -> tuple[Action, ...]:
+        return (Flashback(error),) if view.divergence == "saved" else original(view, stored, term, error, policy)
+
+    return [(decide, "_rejoin", rejoin)]
+
+
+def _any_replica() -> list[Replacement]:
+    return [(decide, "_well", lambda *_arguments: True)]
 
 
 def _loud() -> list[Replacement]:
@@ -267,6 +281,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("forgotten_promise", "a failsafe promise is not kept", "I1", _forgotten_promise),
     Mutation("writable_step_down", "stepping down does not fence", "I1", _step_down_writable),
     Mutation("discard_received", "what is received and not applied is thrown away", "no loss", _discard_received),
+    Mutation("undo_at_once", "a fork is undone while the primary counts on the host", "I2", _undo_at_once),
+    Mutation("any_replica", "a replica is taken back although its history forked", "I2", _any_replica),
     Mutation("keep_never", "init_rpl_role is always SLAVE", "no loss", _decided(_keep_in_doubt(False))),
     Mutation("keep_always", "init_rpl_role is always MASTER", "rejoin", _decided(_keep_in_doubt(True))),
     Mutation("no_comparison", "what is written is not compared with what was read", "I2", _without_expectations),

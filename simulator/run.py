@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from failover_agent.model import Policy
 from failoverctl.probe.checker import check_rows
 
 from simulator import faults
@@ -24,6 +25,8 @@ PAUSE_LIMIT_SECONDS = 15.0
 #: What still travels when the last fault ends has arrived after this.
 ECHO_SECONDS = 9.0
 TCP_GIVES_UP_SECONDS = 100.0
+#: A replica that comes and goes is waited for again while the estate comes to rest.
+SETTLES_SOON = Policy(settle_first=2.0, settle_most=10.0, settle_memory=60.0)
 #: Simulated time begins here.
 START = 1000.0
 #: Operations that change nothing.
@@ -42,7 +45,7 @@ class Outcome:
     longest_pause: float = 0.0
 
 
-def run(schedule: Schedule, log: Callable[[str], None] | None = None) -> Outcome:
+def run(schedule: Schedule, log: Callable[[str], None] | None = None, policy: Policy = SETTLES_SOON) -> Outcome:
     """Play a schedule. ``log`` hears what agents do and say, line by line."""
     world = World(
         schedule.hosts,
@@ -50,6 +53,7 @@ def run(schedule: Schedule, log: Callable[[str], None] | None = None) -> Outcome
         members=schedule.etcd_hosts,
         in_memory=True,
         tcp_gives_up_seconds=TCP_GIVES_UP_SECONDS,
+        policy=policy,
     )
     world.watches = True
     world.applied_is_in_doubt = True

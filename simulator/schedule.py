@@ -86,6 +86,7 @@ _WEIGHTS = {
     "strike": 16,
     "switch_over": 6,
     "fail_over": 3,
+    "write_on_replica": 2,
     "pause": 1,
     "resume_automation": 1,
 }
@@ -254,6 +255,8 @@ def _event(random: Random, word: str, hosts: Sequence[str], primary: str, at: fl
             options = {"to": random.choice(("", *hosts))}
         case "fail_over":
             options["to"] = random.choice(("", "", *hosts))
+        case "write_on_replica":
+            options["host"] = random.choice([name for name in hosts if name != primary])
         case "pause":
             options["seconds"] = seconds
     if single and word == "fill_disk":

@@ -34,7 +34,7 @@ from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.gtid import Gtid
 from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, WRITABLE, Guard
 from failover_agent.host import Host, HostError
-from failover_agent.lease import _PATIENCE_SECONDS, Lease, read_note
+from failover_agent.lease import _PATIENCE_SECONDS, Lease, LeaseNote, read_note
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
 from failover_agent.model import Acknowledged, Engine, Leader, Policy, Stored, Sync, Term, history_json, to_json, utc
 from failover_agent.peer import Peer, PeerError
@@ -243,9 +243,9 @@ class SimLease(Lease):
         super().__init__(client, policy, Path("lease"), now)
 
     def _note(self) -> None:
-        self._machine.lease_note = (self._id, self._valid_until, max(self._leads_until, self._failsafe_until))
+        self._machine.lease_note = self._noted()
 
-    def _load(self) -> tuple[int, float, float]:
+    def _load(self) -> LeaseNote:
         return self._machine.lease_note
 
 
@@ -324,7 +324,7 @@ class WritableNote(Note):
         self._appeared.notify()
 
 
-class LeaseNote:
+class LeaseFile:
     """The file with the lease, to be read only."""
 
     def __init__(self, machine: Machine) -> None:
@@ -610,6 +610,8 @@ class Machine:
     #: The second guard, and who waits for the file that it looks for.
     guard: Guard = field(init=False)
     guard_process: Process | None = None
+    #: Since when it has been at work without a pause.
+    guard_since: float = 0.0
     appeared: Waiters = field(init=False)
     has_files: bool = False
     powered: bool = True
@@ -631,7 +633,7 @@ class Machine:
     wall_offset: float = 0.0
     shut_out: frozenset[str] = frozenset()
     #: Files: the lease, others on tmpfs, and those that outlive a reboot.
-    lease_note: tuple[int, float, float] = (0, 0.0, 0.0)
+    lease_note: LeaseNote = field(default_factory=LeaseNote)
     runtime: dict[str, str] = field(default_factory=dict)
     state: dict[str, str] = field(default_factory=dict)
     reset_addresses: list[str] = field(default_factory=list)
@@ -639,7 +641,9 @@ class Machine:
     @property
     def lease_until(self) -> float:
         """Up to when its agent has promised to be writable at most, as the second guard reads it."""
-        return read_note(Path(self.config.runtime_directory) / "lease")[2] if self.has_files else self.lease_note[2]
+        return (
+            read_note(Path(self.config.runtime_directory) / "lease").until if self.has_files else self.lease_note.until
+        )
 
     @property
     def alive(self) -> bool:
@@ -721,7 +725,7 @@ class World:
             machine.appeared = Waiters(self.kernel)
             machine.guard = Guard(config, GuardHost(self, machine))
             if in_memory:
-                vars(machine.guard).update(_writable=WritableNote(machine), _lease=LeaseNote(machine))
+                vars(machine.guard).update(_writable=WritableNote(machine), _lease=LeaseFile(machine))
             server.machine = machine
             self._at_address[address] = server
             self.machines[name] = machine
@@ -807,7 +811,7 @@ class World:
         for machine in self.machines.values():
             lease = self.etcd.grant(ttl)
             until = now + machine.clock_offset + ttl
-            machine.lease_note = (lease, until, until if machine is first else 0.0)
+            machine.lease_note = LeaseNote(lease, until, *((until, lease) if machine is first else ()))
             machine.server.running = True
             if machine is first:
                 machine.server.read_only, machine.server.semi_sync_primary = False, True
@@ -903,6 +907,7 @@ class World:
         if machine.powered and (machine.guard_process is None or machine.guard_process.dead):
             machine.guard_process = Process(self.kernel, f"guard of {machine.name}")
             machine.guard_process.frozen = machine.frozen
+            machine.guard_since = self.kernel.now
             self.kernel.spawn(machine.guard_process, self._second_guard, machine)
 
     def _second_guard(self, machine: Machine) -> None:
@@ -911,7 +916,7 @@ class World:
             left = 0.0
             if self.in_memory:
                 machine.appeared.wait_for(lambda: WRITABLE in machine.runtime)
-                left = machine.lease_note[2] - margin - self.kernel.now - machine.clock_offset
+                left = machine.lease_note.until - margin - self.kernel.now - machine.clock_offset
             self.kernel.sleep(max(1, -(-left // INTERVAL_SECONDS)) * INTERVAL_SECONDS)
             guard.look()
 
@@ -1070,7 +1075,7 @@ class World:
             machine.guard_process.kill()
         machine.server.power_lost()
         machine.fenced = machine.gate = machine.followers = machine.holds_vip = False
-        machine.lease_note = (0, 0.0, 0.0)
+        machine.lease_note = LeaseNote()
         machine.shut_out = frozenset()
         machine.runtime.clear()
         for member in self._members_on(host):
@@ -1108,6 +1113,13 @@ class World:
             machine.at_work_since = self.kernel.now
             machine.process.thaw()
 
+    def thaw_guard(self, host: str) -> None:
+        """SIGCONT to the second guard."""
+        machine = self.machines[host]
+        if machine.guard_process is not None and not machine.frozen:
+            machine.guard_since = self.kernel.now
+            machine.guard_process.thaw()
+
     def freeze_host(self, host: str) -> None:
         """A whole host stands still: agent, database, etcd. Its clocks go on."""
         machine = self.machines[host]
@@ -1129,6 +1141,7 @@ class World:
             machine.awake_since = self.kernel.now
             self.thaw(host)
             if machine.guard_process is not None:
+                machine.guard_since = self.kernel.now
                 machine.guard_process.thaw()
             machine.server.thaw()
             for member in self._members_on(host):

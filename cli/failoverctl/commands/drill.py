@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.group()
 @common_options
 def drill() -> None:
-    """Break the estate on purpose, and measure what comes of it.
+    """Break the estate on purpose, and measure it.
 
     A scenario says what is broken, what must come of it and how it is put right; it is a YAML file.
     Your own are read from the folder drills/ beside the inventory.

@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "resume-automation": ("automation", "resume_automation", "Let the estate act by itself again."),
     "resume": ("resume", "resume", "Finish a run that was cut short."),
     "rollback": ("resume", "rollback", "Undo what can be undone of a run that was cut short."),
-    "drill": ("drill", "drill", "Break the estate on purpose, and measure what comes of it."),
+    "drill": ("drill", "drill", "Break the estate on purpose, and measure it."),
     "lock": ("lock", "lock", "Show or release the estate lock."),
     "runs": ("runs", "runs", "List, show and replay earlier runs."),
     "doctor": ("doctor", "doctor", "Check this machine: what runbooks need to run."),

@@ -13,6 +13,7 @@ from bench.figures import (
     HELP,
     KEEPALIVED_STOP,
     PATRONI,
+    REST,
     SETUP,
     SETUP_AGAIN,
     STATUS,
@@ -65,7 +66,7 @@ def test_nothing_has_no_median() -> None:
 
 
 def test_nothing_measured_reaches_nothing() -> None:
-    assert [figure.reached for figure in find([]).values()] == [None] * 6
+    assert [figure.reached for figure in find([]).values()] == [None] * 8
 
 
 def test_counts_of_all_runs_add_up() -> None:
@@ -116,6 +117,20 @@ def test_a_second_setup_changes_nothing() -> None:
 def test_help_is_judged_by_its_cpu_time() -> None:
     assert find([part(HELP, timings=[timing(1, 9.0, cpu=0.14)])])["failoverctl --help"].reached is True
     assert find([part(HELP, timings=[timing(1, 0.1, cpu=0.16)])])["failoverctl --help"].reached is False
+
+
+def test_the_agent_at_rest_is_judged_on_every_host() -> None:
+    runs = [
+        replace(timing(1, 60.0, cpu=cpu), detail={"memory_bytes": memory * 2**20})
+        for cpu, memory in ((0.3, 38), (0.6, 39))
+    ]
+    found = find([part(REST, timings=runs)])
+    assert found["agent's memory, at rest"].reached is True
+    assert found["agent's CPU, at rest"].measured == summarise([0.5, 1.0])
+    runs.append(replace(timing(1, 60.0, cpu=0.66), detail={"memory_bytes": 41 * 2**20}))
+    found = find([part(REST, timings=runs)])
+    assert found["agent's memory, at rest"].reached is False
+    assert found["agent's CPU, at rest"].reached is False
 
 
 def test_a_command_that_fails_reaches_no_goal() -> None:

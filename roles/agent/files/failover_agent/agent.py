@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -79,6 +79,8 @@ _LOCK_ATTEMPTS = 5
 _ASK_SECONDS = 1.0
 #: A new copy that failed is not tried again for so long (seconds).
 _RECLONE_SECONDS = 60.0
+#: So many times that a replica left the sync set are remembered.
+_LEFT_TIMES = 10
 #: How often (seconds) an agent whose host is shut out is asked again.
 _SHUT_OUT_SECONDS = 3.0
 #: What the status says of divergent transactions that were saved.
@@ -181,6 +183,9 @@ class Agent:
         self._role: Role = "starting"
         self._problems: tuple[tuple[str, str], ...] = ()
         self._detached_since: dict[str, float] = {}
+        self._steady_since: dict[str, float] = {}
+        self._left_at: dict[str, tuple[float, ...]] = {}
+        self._away: set[str] = set()
         self._acks = -1
         self._last_words: tuple[str, ...] = ()
         self._published: Member | None = None
@@ -273,7 +278,8 @@ class Agent:
         self._seen = database
         if database.running:
             self._answered_at = asked
-        if database.replication is not None and database.replication.io_running and database.replication.sql_running:
+        replication = database.replication
+        if replication is not None and replication.io_running and replication.sql_running and not database.errant:
             self._divergence = ""
         if self.config.engine == "none":
             self.may_be_writable = self.host.gate_open
@@ -282,6 +288,8 @@ class Agent:
         else:
             self.may_be_writable = self.may_be_writable and database.starting
         self._note_attached(database, now)
+        received = self._received(stored, database)
+        self._steady_since = {name: self._steady_since.get(name, now) for name in received}
         return View(
             now=now,
             host=self.config.host,
@@ -295,7 +303,9 @@ class Agent:
             gate_open=self.host.gate_open,
             held_back_until=self.prepared_until,
             detached_since=dict(self._detached_since),
-            received=self._received(stored, database),
+            received=received,
+            steady_since=self._steady_since,
+            left_at=self._left_at,
             wall=self.host.wall(),
             at_work_since=self._at_work_since,
             leaderless_since=self._leaderless_since,
@@ -443,15 +453,23 @@ class Agent:
     def _received(self, stored: Stored | None, database: Database) -> dict[str, str]:
         """What the connected replicas have received; asked only while one could become a member, or leave."""
         sync = stored.sync if stored else None
-        if sync is None or sync.primary != self.config.host or not database.semi_sync_primary:
+        if sync is None or sync.primary != self.config.host or database.read_only:
             return {}
-        received = {}
         leaving = set(self._silent_now(stored)) & set(sync.members)
-        for name in database.attached:
-            if leaving or name not in sync.members or sync.mode == "degraded":
-                with contextlib.suppress(PeerError), contextlib.closing(self.connect(name)) as peer:
-                    received[name] = str(peer.call("/position", timeout=_ASK_SECONDS)["gtid_io_pos"])
-        return received
+        asked = tuple(
+            name for name in database.attached if leaving or name not in sync.members or sync.mode == "degraded"
+        )
+        answers = self.ask(asked, "/position", {}, _ASK_SECONDS) if asked else {}
+        return {
+            name: str(answer["gtid_io_pos"]) for name, answer in answers.items() if not isinstance(answer, PeerError)
+        }
+
+    def _note_left(self, names: Iterable[str]) -> None:
+        """A replica is waited for no longer; that counts once, until it is waited for again."""
+        now = self.host.now()
+        for name in set(names) - self._away:
+            self._left_at[name] = (*self._left_at.get(name, ()), now)[-_LEFT_TIMES:]
+            self._away.add(name)
 
     def _say(self, actions: tuple[Action, ...]) -> None:
         words = tuple(f"{type(action).__name__}: {action.why}" for action in actions)
@@ -513,9 +531,11 @@ class Agent:
                 self._reclone()
             case WaitForReplica():
                 self.database.wait_for_replicas(enabled=True)
+                self._away -= set(view.database.attached)
             case StopWaiting():
                 self._confirm_sync(view)
                 self.database.wait_for_replicas(enabled=False)
+                self._note_left(view.detached_since)
             case RecordSync():
                 self._record(action, view)
             case OpenGate():
@@ -607,6 +627,7 @@ class Agent:
         if not self.store.commit(expected(stored, "term", "leader", "sync"), changes):
             raise EtcdError("the leader key was not taken: the estate changed meanwhile")
         _log.info("leading in term %d", following)
+        self._answered_at = self.host.now()  # From now on its database has the time that a restart may take.
 
     def step_down(self, stored: Stored | None, why: str) -> None:
         """Give up the role at once: fence, then give the leader key back, so that nobody has to wait for the lease.
@@ -679,9 +700,14 @@ class Agent:
             members=tuple(sorted(action.members)),
             mode=action.mode,
         )
-        if not self.store.commit(expected(stored, "sync", "term", "leader"), [Put("sync", to_json(sync))]):
+        # What a host that joins said of itself must still be its last word (decide._rejoin).
+        joining = [f"members/{name}" for name in sync.members if not stored.sync or name not in stored.sync.members]
+        if not self.store.commit(expected(stored, "sync", "term", "leader", *joining), [Put("sync", to_json(sync))]):
             raise EtcdError("the sync set was not recorded: the estate changed meanwhile")
         _log.warning("sync set: %s, members %s", sync.mode, ", ".join(sync.members) or "none")
+        if stored.sync is not None and stored.sync.mode == "strict":
+            self._note_left(set(stored.sync.members) - set(action.members))
+        self._away -= set(action.members)
 
     def _confirm_sync(self, view: View) -> None:
         """Write ``sync`` once more as it is: a larger set whose writing gave no answer can then no longer arrive."""
@@ -849,6 +875,7 @@ class Agent:
             semi_sync_replica=self._seen.semi_sync_replica,
             priority=self.config.priority(self.config.host),
             engine=self.config.engine,
+            forked=self._seen.forked,
             disk_short=self._seen.disk_full or view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
         )
         if self._published == member and self.config.host in view.stored.members:

@@ -22,6 +22,8 @@ every other host discards them. START SLAVE throws away relay logs that hold ack
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from failover_agent import elect, gtid
 from failover_agent.model import (
     AcquireLeader,
@@ -177,7 +179,9 @@ def _deposed(view: View, term: Term, holder: str) -> tuple[Action, ...]:
 
 
 def _heirs(view: View, stored: Stored) -> tuple[str, ...]:
-    """The members that could take over at once, by themselves (I2)."""
+    """The members that could take over at once, by themselves (I2). One that applies nothing cannot: its history
+    forked, or a statement fails there.
+    """
     sync, term = stored.sync, stored.term
     if sync is None or term is None or sync.term != term.term or sync.mode != "strict":
         return ()
@@ -185,7 +189,9 @@ def _heirs(view: View, stored: Stored) -> tuple[str, ...]:
     return tuple(
         name
         for name, member in known
-        if member is not None and member.role == "replica" and not member.disk_short and view.priority(name) > 0
+        if member is not None
+        and (member.role, member.disk_short, member.sql_running) == ("replica", False, True)
+        and view.priority(name) > 0
     )
 
 
@@ -209,17 +215,22 @@ def _sick(view: View, stored: Stored, policy: Policy) -> str:
 def _membership(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     """Keep ``sync`` and semi-sync in step with the replicas that are really there (I2, I4)."""
     if sync.mode == "strict":
-        return _shrink(view, sync, policy) or _grow_strict(view, sync)
+        return _shrink(view, stored, sync, policy) or _grow_strict(view, stored, sync, policy)
     return _grow_degraded(view, stored, sync, policy)
 
 
-def _shrink(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
-    lost = tuple(name for name in sync.members if _gone(view, name, policy))
+def _shrink(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
+    forked = tuple(name for name in sync.members if (member := stored.members.get(name)) and member.forked)
+    gone = tuple(name for name in sync.members if name not in forked and _gone(view, name, policy))
+    lost = (*forked, *gone)
     if not lost:
         return ()
     left = tuple(name for name in sync.members if name not in lost)
-    why = f"{', '.join(lost)} gone for more than {policy.replica_loss:g} s"
-    if not left and policy.on_last_replica_loss == "block":
+    whys = {f"{', '.join(gone)} gone for more than {policy.replica_loss:g} s": gone}
+    whys |= {f"the history of {', '.join(forked)} forked": forked}
+    why = "; ".join(each for each, names in whys.items() if names)
+    block = policy.on_last_replica_loss == "block"
+    if gone and not left and block:
         # Nothing is acknowledged without it, so it stays a member that may take over.
         return (Hold(f"{why}: writes wait for it, as nothing may be written to one host alone", "blocked"),)
     if left:
@@ -231,13 +242,13 @@ def _shrink(view: View, sync: Sync, policy: Policy) -> tuple[Action, ...]:
         # And what was acknowledged on their word alone must be on one that stays: an election asks nobody else.
         if not any(_has_everything(view, name) for name in left):
             return (Hold(f"{why}, and {', '.join(left)} has not received all that was written"),)
-    return (RecordSync(why, members=left, mode="strict" if left else "degraded"),)
+    return (RecordSync(why, members=left, mode="strict" if left or block else "degraded"),)
 
 
-def _grow_strict(view: View, sync: Sync) -> tuple[Action, ...]:
+def _grow_strict(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     if not view.database.semi_sync_primary:
         return (WaitForReplica("the sync set is strict"),)
-    joined = _complete(view, sync)
+    joined = tuple(name for name in _complete(view, stored, sync) if not _unsettled(view, name, policy))
     why = f"{', '.join(joined)} has received everything"
     return (RecordSync(why, members=(*sync.members, *joined), mode="strict"),) if joined else ()
 
@@ -245,9 +256,17 @@ def _grow_strict(view: View, sync: Sync) -> tuple[Action, ...]:
 def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     database = view.database
     if not database.semi_sync_primary:
-        close = tuple(name for name in database.caught_up if view.priority(name) > 0 and _well(stored, name))
+        close = tuple(
+            name
+            for name in database.caught_up
+            if view.priority(name) > 0 and _well(stored, name) and _has_everything(view, name)
+        )
         if not close:
             return (Hold("degraded: no replica is connected and up to date", "degraded"),)
+        unsettled = tuple(word for name in close if (word := _unsettled(view, name, policy)))
+        close = tuple(name for name in close if not _unsettled(view, name, policy))
+        if not close:
+            return (Hold(f"degraded: {'; '.join(unsettled)}", "degraded"),)
         why = f"{', '.join(close)} is connected and has everything"
         if _many(view):
             # Here a replica confirms only when it is named. In mode degraded the names promise nothing yet.
@@ -259,7 +278,7 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
         return (WaitForReplica(why),)
     if all(_gone(view, name, policy) for name in view.addresses if name != view.host and view.priority(name) > 0):
         return (StopWaiting("the replica left before it became a member; sync already says degraded"),)
-    joined = _complete(view, Sync(sync.term, sync.primary))
+    joined = _complete(view, stored, Sync(sync.term, sync.primary))
     if _many(view):
         joined = tuple(name for name in joined if name in sync.members)
     return (RecordSync(f"{', '.join(joined)} acknowledges", members=joined, mode="strict"),) if joined else ()
@@ -267,10 +286,21 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
 
 def _well(stored: Stored, name: str) -> bool:
     """Whether a replica does not say of itself that it is stuck. A frozen one, or one whose disk is full, is connected
-    and seems to have received everything; waiting for it would only hold the primary up, again and again.
+    and seems to have received everything, and one whose history forked is about to undo it; waiting for it would only
+    hold the primary up, again and again.
     """
     member = stored.members.get(name)
-    return member is None or (member.role == "replica" and not member.disk_short)
+    return member is None or (member.role == "replica" and not member.disk_short and not member.forked)
+
+
+def _unsettled(view: View, name: str, policy: Policy) -> str:
+    """Why a replica that comes and goes is not waited for yet: every going would hold the primary up again."""
+    left = sum(view.now - at < policy.settle_memory for at in view.left_at.get(name, ()))
+    if left < 2:
+        return ""
+    wanted = min(policy.settle_first * 2 ** (left - 2), policy.settle_most)
+    well = view.now - view.steady_since.get(name, view.now)
+    return f"{name} left {left} times, and has to be well for {wanted:g} s first" if well < wanted else ""
 
 
 def _gone(view: View, name: str, policy: Policy) -> bool:
@@ -283,8 +313,9 @@ def _many(view: View) -> bool:
     return len(view.addresses) > 2
 
 
-def _complete(view: View, sync: Sync) -> tuple[str, ...]:
-    """Connected hosts outside ``sync`` that have received all that was written before semi-sync waited for them.
+def _complete(view: View, stored: Stored, sync: Sync) -> tuple[str, ...]:
+    """Connected hosts outside ``sync`` that have received all that was written before semi-sync waited for them, and do
+    not say that they are about to undo something.
 
     With two hosts the one that is connected must also be seen to acknowledge. With more, a host is recorded first, and
     acknowledges second: as a member it is asked in every election, so what it confirms counts.
@@ -296,12 +327,14 @@ def _complete(view: View, sync: Sync) -> tuple[str, ...]:
     return tuple(
         name
         for name in database.attached
-        if name not in sync.members and view.priority(name) > 0 and _has_everything(view, name)
+        if name not in sync.members and view.priority(name) > 0 and _has_everything(view, name) and _well(stored, name)
     )
 
 
 def _has_everything(view: View, name: str) -> bool:
-    """Whether a host was heard to have received all that was written here before it was asked."""
+    """Whether a host was heard to have received all that was written here before it was asked. A dump thread that has
+    sent everything proves nothing: where a link is cut, what it sent is still in this host's buffers.
+    """
     written = gtid.parse(view.database.position)
     return name in view.received and not gtid.missing(gtid.parse(view.received[name]), written)
 
@@ -341,9 +374,7 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         return (*closed, LiftFence("the database is read-only"))
     # What a member received may be acknowledged and nowhere else. Elsewhere the primary still has it.
     precious = not elect.lacks(view, stored.sync, term) or not _leads(stored, term.primary)
-    # Where histories forked nothing can be applied on top.
-    forked = database.replication is not None and database.replication.diverged
-    if database.relay_pending and precious and not forked:
+    if database.relay_pending and precious and not database.forked:
         return (*closed, Salvage("what was received before the database was restarted may be acknowledged"))
     elector = elect.of_another(view, stored, term)
     if elector:
@@ -368,10 +399,13 @@ def _follow(
     def attach(why: str) -> tuple[Action, ...]:
         return (Attach(why, primary=term.primary, keep_received=keep_received, acknowledge=acknowledge),)
 
-    if replication is None or replication.host != address:
+    # Whoever was followed: what was received and cannot be applied on top of a fork has to be dealt with first.
+    stuck = database.relay_pending and keep_received
+    if replication is None or (replication.host != address and not stuck):
         return attach(f"follow {term.primary}, term {term.term}")
-    if replication.diverged:
-        return _rejoin(view, stored, term, replication.error, policy)
+    if database.forked:
+        error = replication.error or f"{database.errant} was written on this host"
+        return _rejoin(view, stored, term, error, policy)
     if view.ordered == "reclone" and _leads(stored, term.primary):
         return (Reclone("ordered by a person"),)
     if replication.error:
@@ -406,18 +440,24 @@ def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) 
         return (Hold(f"{why}; `failoverctl rejoin {view.host}` repairs it", "diverged"),)
     if not _leads(stored, term.primary):
         return (Hold(f"{why}; and no primary leads at the moment", "diverged"),)
+    told = Hold(why, "errant_gtid" if database.errant else "diverged")
     if view.divergence == "":
-        return (SaveDivergent(why),)
+        return (SaveDivergent(why), told)
     if not elect.lacks(view, stored.sync, term):
         # What follows throws away what was received. An election may still ask this host, so that has to wait until
-        # the primary counts on it no more; it does so when nothing is received here for a while.
-        if database.replication is not None and database.replication.io_running:
-            return (StopAcknowledging(f"{why}; the primary must not count on this host meanwhile"),)
-        return (Hold(f"{why}; the primary still counts on this host", "diverged"),)
+        # the primary counts on it no more; it does so when nothing is acknowledged here for a while.
+        replication = database.replication
+        if replication is not None and replication.io_running and database.semi_sync_replica:
+            return (StopAcknowledging(f"{why}; the primary must not count on this host meanwhile"), told)
+        return (replace(told, why=f"{why}; the primary still counts on this host"),)
+    known = stored.members.get(view.host)
+    if known is None or not known.forked:
+        # The primary takes a host back only if it read this host's key as it is now: then it knows.
+        return (replace(told, why=f"{why}; the estate is not told yet"),)
     match view.divergence:
         case "saved" if view.ordered != "reclone":
-            return (Flashback(why),)
-    return (Reclone(why),)
+            return (Flashback(why), told)
+    return (Reclone(why), told)
 
 
 # ------------------------------------------------------------------------------------------------ without a database

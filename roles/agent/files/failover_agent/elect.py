@@ -127,7 +127,7 @@ def begin(view: View, stored: Stored, term: Term, policy: Policy) -> Action:
             view.priority(view.host) <= 0
         ),
         "nobody leads, and the own lease is not valid": view.now >= view.lease_valid_until - policy.fence_margin,
-        f"nobody leads, and what was received cannot be applied: {error}": bool(error),
+        f"nobody leads, and what was received cannot be applied: {error}": bool(error) or view.database.relay_pending,
         f"nobody leads, and the data disk is nearly full: {view.disk_free_fraction:.1%} free": (
             view.disk_free_fraction < policy.disk_reserve_fraction
         ),

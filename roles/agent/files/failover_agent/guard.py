@@ -45,8 +45,7 @@ class Guard:
         """Fence if it is time; what did not work is tried again at the next look."""
         if not self._writable.exists():
             return
-        _lease, _valid_until, until = read_note(self._lease)
-        left = until - self._host.now()
+        left = read_note(self._lease).until - self._host.now()
         if left > self._margin - GRACE_SECONDS:
             return
         _log.critical("the lease ends in %.1f s, and the agent does nothing: fencing", left)
@@ -74,6 +73,6 @@ def run(config: Config, stop: threading.Event) -> None:
         armed.touch()
     while not stop.wait(INTERVAL_SECONDS):
         guard.look()
-        watchdog.keep(read_note(runtime / "lease")[2], writable=(runtime / WRITABLE).exists())
+        watchdog.keep(read_note(runtime / "lease").until, writable=(runtime / WRITABLE).exists())
     armed.unlink(missing_ok=True)
     watchdog.disarm()

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from failover_agent.etcd import Client, EtcdError
 from failover_agent.model import Policy
@@ -34,10 +35,12 @@ class Lease:
         self._now = now
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
-        self._id, self._valid_until, self._leads_until = self._load()
-        self._led = self._id if self._leads_until >= self._valid_until else 0
+        note = self._load()
+        self._id, self._valid_until, self._led = note.lease, note.valid_until, note.led
+        self._leads_until = min(note.until, note.valid_until)
+        # What the others promised holds for the agent's next life, too.
+        self._failsafe_until = note.until if note.until > note.valid_until else 0.0
         self._tried_at = self._answered_at = 0.0
-        self._failsafe_until = 0.0
 
     @property
     def id(self) -> int:
@@ -131,7 +134,7 @@ class Lease:
     def _note(self) -> None:
         """Write by rename: an agent that dies half-way must not leave half a lease."""
         with self._lock:
-            text = f"{self._id} {self._valid_until} {max(self._leads_until, self._failsafe_until)}\n"
+            text = " ".join(map(str, self._noted())) + "\n"
             fresh = self._path.with_suffix(".new")
             try:
                 fresh.write_text(text, encoding="utf-8")
@@ -148,14 +151,26 @@ class Lease:
             if stop.wait(self._policy.renew_interval if good else self._policy.renew_interval / 3):
                 return
 
-    def _load(self) -> tuple[int, float, float]:
+    def _noted(self) -> LeaseNote:
+        return LeaseNote(self._id, self._valid_until, max(self._leads_until, self._failsafe_until), self._led)
+
+    def _load(self) -> LeaseNote:
         return read_note(self._path)
 
 
-def read_note(path: Path) -> tuple[int, float, float]:
-    """Lease id, its end, and the time up to which the host may be writable; zeros when nothing is noted."""
+class LeaseNote(NamedTuple):
+    """What outlives the agent: its lease, the end of it, up to when the host may be writable, and where it led last."""
+
+    lease: int = 0
+    valid_until: float = 0.0
+    until: float = 0.0
+    led: int = 0
+
+
+def read_note(path: Path) -> LeaseNote:
+    """The note of the agent's last life; zeros when there is none."""
     try:
-        lease, *ends = path.read_text(encoding="utf-8").split()
-        return int(lease), float(ends[0]), float(ends[-1])
-    except (OSError, ValueError, IndexError):
-        return 0, 0.0, 0.0
+        lease, valid_until, until, *led = path.read_text(encoding="utf-8").split()
+        return LeaseNote(int(lease), float(valid_until), float(until), int(led[0]) if led else 0)
+    except (OSError, ValueError):
+        return LeaseNote()

@@ -505,7 +505,7 @@ def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
     """Ask one server for everything that :class:`Database` holds; ``hosts`` maps host names to addresses."""
     row = connection.rows(
         "SELECT VERSION() AS version, @@read_only AS read_only,"
-        " @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied,"
+        " @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied, @@server_id AS server_id,"
         " @@rpl_semi_sync_master_enabled AS waits, @@rpl_semi_sync_slave_enabled AS acknowledges"
     )[0]
     threads = connection.rows(
@@ -522,22 +522,37 @@ def read_database(connection: Connection, hosts: dict[str, str]) -> Database:
     }
     dumps = [thread for thread in threads if thread["state"] != _NO_SPACE]
     attached, caught_up = parse_dumps(dumps, hosts)
+    replication = parse_replication(connection.rows("SHOW SLAVE STATUS"))
     return Database(
         running=True,
         version=str(row["version"]).partition("-")[0],
         read_only=bool(row["read_only"]),
         gtid_binlog_pos=str(row["binlog"] or ""),
         gtid_slave_pos=str(row["applied"] or ""),
-        replication=parse_replication(connection.rows("SHOW SLAVE STATUS")),
+        replication=replication,
         semi_sync_primary=bool(row["waits"]),
         semi_sync_replica=bool(row["acknowledges"]),
         semi_sync_clients=int(semi_sync.get("clients", 0)),
         semi_sync_waits=int(semi_sync.get("wait_sessions", 0)),
         semi_sync_acks=int(semi_sync.get("get_ack", 0)),
         disk_full=bool(waiting),
+        errant=errant(row) if replication is not None else "",
         attached=attached,
         caught_up=caught_up,
     )
+
+
+def errant(row: dict[str, Any]) -> str:
+    """The newest transaction that a replica wrote itself, beyond all that it has applied; empty when there is none.
+
+    A former primary that replicates has its own transactions in ``gtid_slave_pos``: :meth:`MariaDB.attach` saw to that.
+    """
+    applied = gtid.parse(str(row["applied"] or "")).domains()
+    for last in gtid.parse(str(row["binlog"] or "")).last:
+        known = applied.get(last.domain)
+        if last.server == int(row["server_id"]) and (known is None or last.sequence > known.sequence):
+            return str(last)
+    return ""
 
 
 def parse_dumps(rows: list[dict[str, Any]], hosts: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -122,6 +122,7 @@ class Member:
     priority: int = 100
     engine: str = "mariadb"
     disk_short: bool = False
+    forked: bool = False
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,8 @@ class Database:
     ``semi_sync_waits`` counts the sessions that wait for an acknowledgement, ``semi_sync_acks`` those that came: where
     there are waits and the acks stand still, no replica acknowledges, connected or not (frozen, or its disk full).
     ``relay_pending`` says that the relay log holds events that are not applied, while nothing applies them: the next
-    START SLAVE would throw them away (databases.md, finding 6).
+    START SLAVE would throw them away (databases.md, finding 6). ``errant`` names the newest transaction that a replica
+    wrote itself beyond all that it has applied: somebody wrote on it by hand.
     """
 
     running: bool
@@ -275,10 +277,16 @@ class Database:
     semi_sync_waits: int = 0
     semi_sync_acks: int = 0
     disk_full: bool = False
+    errant: str = ""
     attached: tuple[str, ...] = ()
     caught_up: tuple[str, ...] = ()
     relay_pending: bool = False
     error: str = ""
+
+    @property
+    def forked(self) -> bool:
+        """Whether its history is no part of the primary's: nothing that was received can be applied on top."""
+        return bool(self.errant) or (self.replication is not None and self.replication.diverged)
 
     @property
     def position(self) -> str:
@@ -330,7 +338,8 @@ class View:
     estate. ``held_back_until`` is the time up to which a planned switchover owns this host, unless the term names it
     already: then the switchover is past its commit, and may have died. ``detached_since`` names the replicas that are
     not connected and since when. ``received`` is what each connected replica that is no member says it has received
-    (``Gtid_IO_Pos``), asked after ``database`` was read.
+    (``Gtid_IO_Pos``), asked after ``database`` was read; ``steady_since`` is since when it has said so at every look.
+    ``left_at`` tells when replicas left the sync set, oldest first.
 
     ``wall`` is seconds since 1970. ``at_work_since`` is when this agent began, ``leaderless_since`` when it first saw
     the leader key gone, ``answered_at`` when the database last answered. Until ``promised_until`` this host has given
@@ -355,6 +364,8 @@ class View:
     held_back_until: float = 0.0
     detached_since: dict[str, float] = field(default_factory=dict)
     received: dict[str, str] = field(default_factory=dict)
+    steady_since: dict[str, float] = field(default_factory=dict)
+    left_at: dict[str, tuple[float, ...]] = field(default_factory=dict)
     wall: float = 0.0
     at_work_since: float = 0.0
     leaderless_since: float | None = None
@@ -384,7 +395,9 @@ class Policy:
 
     ``fence_margin`` is the time a fence needs at most. ``election_step`` is what the second-best candidate waits longer
     than the best; an election whose members do not all answer is given up after ``election_limit``. A primary whose
-    database does not answer for ``restart_limit`` steps down, and does not lead again for ``sit_out``.
+    database does not answer for ``restart_limit`` steps down, and does not lead again for ``sit_out``. A replica that
+    left the sync set twice within ``settle_memory`` has to be well for ``settle_first`` before it is waited for again,
+    and for twice as long after each further time, up to ``settle_most``.
     """
 
     lease_ttl: float = 5.0
@@ -392,6 +405,9 @@ class Policy:
     tick_interval: float = 1.0
     fence_margin: float = 1.5
     replica_loss: float = 3.0
+    settle_first: float = 10.0
+    settle_most: float = 300.0
+    settle_memory: float = 600.0
     switchover_limit: float = 3.0
     transaction_limit: float = 5.0
     lag_limit: float = 2.0

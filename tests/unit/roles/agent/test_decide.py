@@ -261,6 +261,14 @@ def named(view: View) -> bool:
     return view.stored is not None and view.stored.term is not None and view.stored.term.primary == view.host
 
 
+def certain(view: View) -> bool:
+    """Whether this host is a member of the strict sync set: it holds nothing that the primary does not."""
+    if view.stored is None or view.stored.sync is None or view.stored.term is None:
+        return False
+    sync = view.stored.sync
+    return (sync.mode, sync.term) == ("strict", view.stored.term.term) and view.host in sync.members
+
+
 def runs_election(view: View) -> bool:
     """Whether this host holds the leader key with the next term."""
     stored = view.stored
@@ -308,7 +316,8 @@ def i1_whom_the_term_does_not_name_only_ever_becomes_less(view: View, actions: t
     if named(view):
         return
     assert {type(action) for action in actions} <= LESS | ({OpenGate} if of(actions, CommitTerm) else set())
-    assert not any(action.keep_in_doubt for action in of(actions, StartDatabase))
+    if not certain(view):
+        assert not any(action.keep_in_doubt for action in of(actions, StartDatabase))
     if any(
         isinstance(action, (LiftFence, BeginElection, CollectBallots, CommitTerm, *FOLLOWING)) for action in actions
     ):
@@ -376,9 +385,9 @@ def i4_a_strict_primary_is_promoted_waiting(view: View, actions: tuple[Action, .
         assert promotion.wait_for_replica is (view.stored.sync.mode == "strict")
 
 
-def what_was_in_doubt_is_kept_only_by_the_host_of_the_term(view: View, actions: tuple[Action, ...]) -> None:
+def what_was_in_doubt_is_kept_only_where_it_is_part_of_the_history(view: View, actions: tuple[Action, ...]) -> None:
     for start in of(actions, StartDatabase):
-        assert start.keep_in_doubt is named(view)
+        assert start.keep_in_doubt is (named(view) or certain(view))
         assert view.seeded
         assert not view.database.running
         assert not view.database.starting
@@ -506,7 +515,7 @@ PROPERTIES = (
     i2_the_sync_set_grows_only_with_what_has_everything,
     i4_a_primary_stops_waiting_only_after_the_record_says_so,
     i4_a_strict_primary_is_promoted_waiting,
-    what_was_in_doubt_is_kept_only_by_the_host_of_the_term,
+    what_was_in_doubt_is_kept_only_where_it_is_part_of_the_history,
     the_fence_is_lifted_before_and_the_gate_opens_after_the_promotion,
     a_planned_switchover_owns_the_host_it_prepared,
     the_leader_key_is_taken_only_by_the_host_of_the_term_when_it_is_free,
@@ -631,7 +640,33 @@ def _cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "degraded, alone", view(stored=DEGRADED, database=off, detached_since={"www2": NOW - 9}), ["Hold"]
     back = replace(off, attached=("www2",))
     yield "degraded, catching up", view(stored=DEGRADED, database=back), ["Hold"]
-    yield "degraded, caught up", view(stored=DEGRADED, database=replace(back, caught_up=("www2",))), ["WaitForReplica"]
+    sent = view(stored=DEGRADED, database=replace(back, caught_up=("www2",)))
+    yield "degraded, sent but not heard to have arrived", sent, ["Hold"]
+    close = replace(sent, received={"www2": "0-1-5"}, steady_since={"www2": NOW - 9.0})
+    yield "degraded, caught up", close, ["WaitForReplica"]
+    yield "degraded, left once", replace(close, left_at={"www2": (NOW - 20.0,)}), ["WaitForReplica"]
+    yield "degraded, left twice", replace(close, left_at={"www2": (NOW - 99.0, NOW - 20.0)}), ["Hold"]
+    yield (
+        "degraded, left twice, well",
+        replace(close, left_at={"www2": (NOW - 99.0, NOW - 20.0)}, steady_since={"www2": NOW - 10.0}),
+        ["WaitForReplica"],
+    )
+    yield (
+        "degraded, left twice long ago",
+        replace(close, left_at={"www2": (NOW - 700.0, NOW - 20.0)}),
+        ["WaitForReplica"],
+    )
+    fourth = replace(close, left_at={"www2": (NOW - 90.0, NOW - 80.0, NOW - 70.0, NOW - 60.0)})
+    yield "degraded, left four times", replace(fourth, steady_since={"www2": NOW - 39.0}), ["Hold"]
+    yield "degraded, left four times, well", replace(fourth, steady_since={"www2": NOW - 40.0}), ["WaitForReplica"]
+    well = replace(HEIR, semi_sync_replica=True)
+    for what, member in {
+        "stuck": replace(well, role="starting"),
+        "full": replace(well, disk_short=True),
+        "forked": replace(well, forked=True),
+    }.items():
+        told = replace(DEGRADED, members={"www2": member})
+        yield f"degraded, caught up, {what}", replace(close, stored=told), ["Hold"]
     yield "degraded, not confirmed", view(stored=DEGRADED), []
     yield "degraded, behind", view(stored=DEGRADED, received={"www2": "0-1-4"}), []
     yield "degraded, confirmed", view(stored=DEGRADED, received={"www2": "0-1-5"}), ["RecordSync"]
@@ -731,7 +766,8 @@ def _election_cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "old primary, writable, another runs it", replica(stored=old, database=PRIMARY), ["Fence"]
 
 
-HEIR = Member("www2", "198.51.100.12", "", 8, "replica")
+HEIR = Member("www2", "198.51.100.12", "", 8, "replica", io_running=True, sql_running=True)
+FORKED = {ME: replace(HEIR, host=ME, forked=True)}
 WITH_HEIR = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2",), "strict"), members={"www2": HEIR})
 
 
@@ -749,6 +785,8 @@ def _step_down_cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "down, heir is none", sick(stored=fenced), ["StartDatabase"]
     short = replace(WITH_HEIR, members={"www2": replace(HEIR, disk_short=True)})
     yield "down, heir has no room", sick(stored=short), ["StartDatabase"]
+    stuck = replace(WITH_HEIR, members={"www2": replace(HEIR, sql_running=False)})
+    yield "down, heir applies nothing", sick(stored=stuck), ["StartDatabase"]
     yield "down, heir is never a candidate", sick(priorities={"www2": 0}), ["StartDatabase"]
     degraded = replace(WITH_HEIR, sync=Sync(3, ME))
     yield "down, degraded", sick(stored=degraded), ["StartDatabase"]
@@ -770,15 +808,34 @@ def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
     alone = replace(PRIMARY, attached=(), caught_up=(), semi_sync_clients=0)
     forked = replace(REPLICATION, io_running=False, error="1236", io_errno=1236)
     fork = replica(stored=OTHER, database=replace(REPLICA, replication=forked))
-    yield "forked", fork, ["SaveDivergent"]
+    yield "forked", fork, ["SaveDivergent", "Hold"]
+    written = replica(stored=OTHER, database=replace(REPLICA, errant="0-1-9"))
+    yield "written by hand", written, ["SaveDivergent", "Hold"]
+    muted = replace(written, divergence="saved", database=replace(written.database, semi_sync_replica=False))
+    yield (
+        "written by hand, saved",
+        replace(muted, database=replace(muted.database, semi_sync_replica=True)),
+        [
+            "StopAcknowledging",
+            "Hold",
+        ],
+    )
+    yield "written by hand, saved, silent", muted, ["Hold"]
+    yield (
+        "written by hand, saved, not counted on",
+        replace(muted, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded"), members=FORKED)),
+        ["Flashback", "Hold"],
+    )
+    untold = replace(muted, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded")))
+    yield "written by hand, saved, the estate not told", untold, ["Hold"]
     yield "forked, saved, counted on", replace(fork, divergence="saved"), ["Hold"]
     yield "forked, nothing to undo, counted on", replace(fork, divergence="flashed_back"), ["Hold"]
     loud = replace(fork, divergence="saved", database=replace(REPLICA, replication=replace(
         REPLICATION, sql_running=False, error="1950", sql_errno=1950), relay_pending=True))  # fmt: skip
-    yield "forked, saved, acknowledging", loud, ["StopAcknowledging"]
-    left = replace(fork, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded")))
-    yield "forked, saved", replace(left, divergence="saved"), ["Flashback"]
-    yield "forked, nothing to undo", replace(left, divergence="flashed_back"), ["Reclone"]
+    yield "forked, saved, acknowledging", loud, ["StopAcknowledging", "Hold"]
+    left = replace(fork, stored=replace(OTHER, sync=Sync(3, "www2", (), "degraded"), members=FORKED))
+    yield "forked, saved", replace(left, divergence="saved"), ["Flashback", "Hold"]
+    yield "forked, nothing to undo", replace(left, divergence="flashed_back"), ["Reclone", "Hold"]
     yield "forked, paused", replace(fork, stored=replace(OTHER, pause=Pause("anna", "", "", ""))), ["Hold"]
     yield "forked, nobody leads", replace(fork, stored=replace(GONE, sync=Sync(3, "www2"))), ["Hold", "Hold"]
     many = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2", "www3"), "strict"))
@@ -837,7 +894,7 @@ def test_with_three_hosts_one_lost_member_leaves_the_others_strict() -> None:
 def test_with_three_hosts_a_replica_is_named_first_and_acknowledges_second() -> None:
     """MariaDB takes the word of anybody, so nobody says a word before every election asks him."""
     close = replace(PRIMARY, attached=("www2",), caught_up=("www2",), semi_sync_primary=False, semi_sync_clients=0)
-    seen = view(addresses=HOSTS, stored=DEGRADED, database=close)
+    seen = view(addresses=HOSTS, stored=DEGRADED, database=close, received={"www2": "0-1-5"})
     (invite,) = of(decide(seen, POLICY), RecordSync)
     assert (invite.members, invite.mode) == (("www2",), "degraded")
     invited = replace(DEGRADED, sync=Sync(3, ME, ("www2",)), members={"www2": HEIR})
@@ -849,6 +906,23 @@ def test_with_three_hosts_a_replica_is_named_first_and_acknowledges_second() -> 
         decide(replace(seen, stored=ready, database=waiting, received={"www2": "0-1-5"}), POLICY), RecordSync
     )
     assert (record.members, record.mode) == (("www2",), "strict")
+
+
+def test_a_member_whose_history_forked_leaves_at_once() -> None:
+    """It waits for that, before it undoes anything, and its word is worth nothing for the writes that come."""
+    told = {"www2": replace(HEIR, forked=True)}
+    two = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2",), "strict"), members=told)
+    (record,) = of(decide(view(stored=two), POLICY), RecordSync)
+    assert (record.members, record.mode) == ((), "degraded")
+    (record,) = of(decide(view(stored=two), replace(POLICY, on_last_replica_loss="block")), RecordSync)
+    assert (record.members, record.mode) == ((), "strict")
+    three = replace(two, sync=Sync(3, ME, ("www2", "www3"), "strict"), revisions={"sync": 4})
+    seen = view(stored=three, addresses=HOSTS)
+    (expel,) = of(decide(seen, POLICY), Expel)
+    assert expel.host == "www2"
+    silent = replace(seen, silenced=("www2",), received={"www3": "0-1-5"})
+    (record,) = of(decide(silent, POLICY), RecordSync)
+    assert (record.members, record.mode) == (("www3",), "strict")
 
 
 def test_with_policy_block_the_last_member_stays_one() -> None:

@@ -174,7 +174,7 @@ def test_the_file_is_never_half_written(client: SlowClient, path: Path) -> None:
     client.wait(1.0)
     lease.renew()
     with held:
-        assert held.read().endswith(" 6.0 0.0\n"), "whoever reads the old file reads all of it"
+        assert held.read().endswith(" 6.0 0.0 0\n"), "whoever reads the old file reads all of it"
     assert path.read_text(encoding="utf-8") == f"{lease.id} 7.0 0.0\n"
 
 
@@ -261,8 +261,9 @@ class TestLeading:
         assert last.leads_until == 7.0, "still no leader key on the new one"
 
     def test_a_note_of_an_earlier_version_is_understood(self, client: SlowClient, path: Path) -> None:
-        path.write_text("7587 5.5\n", encoding="utf-8")
-        assert lease_of(client, path).leads_until == 5.5
+        path.write_text("7587 6.5 5.5\n", encoding="utf-8")
+        lease = lease_of(client, path)
+        assert (lease.id, lease.valid_until, lease.leads_until) == (7587, 6.5, 5.5)
 
 
 class TestFailsafe:
@@ -287,6 +288,30 @@ class TestFailsafe:
         client.wait(6.0 - POLICY.fence_margin - 2.0)
         lease.extend(20.0)
         assert lease.leads_until == 6.0
+
+    def test_a_restarted_agent_remembers_the_promise(self, client: SlowClient, path: Path) -> None:
+        lease = self.silent(client, path)
+        lease.extend(8.0)
+        again = lease_of(client, path)
+        assert (again.valid_until, again.leads_until, again.failsafe_until) == (6.0, 8.0, 8.0)
+        client.down = False
+        again.renew()
+        assert again.leads_until == again.valid_until == 8.0, "it led on this very lease"
+
+    def test_a_promise_does_not_make_a_new_lease_one_to_lead_on(self, client: SlowClient, path: Path) -> None:
+        lease = self.silent(client, path)
+        client.wait(2.0)
+        lease.extend(9.0)
+        client.wait(3.0)  # At 7.0 etcd is back, without the old lease.
+        client.down = False
+        assert lease.renew()
+        client.down = True
+        lease.extend(14.0)
+        again = lease_of(client, path)
+        client.down = False
+        client.wait(1.0)
+        assert again.renew()
+        assert again.leads_until == 14.0, "the promise, and no more: no leader key hangs on this lease"
 
     def test_when_etcd_is_back_its_word_counts_again(self, client: SlowClient, path: Path) -> None:
         lease = self.silent(client, path)

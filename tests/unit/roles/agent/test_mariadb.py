@@ -26,6 +26,7 @@ from failover_agent.mariadb import (
     DatabaseError,
     MariaDB,
     Received,
+    errant,
     parse_dumps,
     parse_replication,
     read_database,
@@ -197,6 +198,23 @@ def test_a_primary_is_read_in_one_go(fixture: str, version: str, hosts: dict[str
     assert (found.semi_sync_primary, found.semi_sync_clients) == (True, 1)
     assert found.caught_up == ("www2",)
     assert found.position == found.gtid_binlog_pos
+
+
+@pytest.mark.parametrize(
+    ("binlog", "applied", "found"),
+    [
+        ("0-11-5", "0-11-5", ""),
+        ("0-12-7", "0-11-6", "0-12-7"),
+        ("0-12-7", "0-12-7", ""),  # It was the primary once.
+        ("0-12-7", "0-11-9", ""),
+        ("0-11-7", "0-11-6", ""),  # Applied a moment ago, between the two readings.
+        ("0-11-5,3-12-1", "0-11-5", "3-12-1"),
+        ("", "0-11-5", ""),
+        ("0-12-1", "", "0-12-1"),
+    ],
+)
+def test_a_write_by_hand_is_seen_before_replication_stumbles_over_it(binlog: str, applied: str, found: str) -> None:
+    assert errant({"binlog": binlog, "applied": applied, "server_id": 12}) == found
 
 
 def semi_sync(**values: int) -> Rows:
