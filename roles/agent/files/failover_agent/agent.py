@@ -67,7 +67,7 @@ from failover_agent.model import (
     utc,
 )
 from failover_agent.peer import Peer, PeerError
-from failover_agent.seed import DataDirectory, SeedError, stream_backup
+from failover_agent.seed import STAYS, DataDirectory, SeedError, copy_bytes, stream_backup
 
 _log = logging.getLogger("failover-agent")
 #: A candidate that was prepared for a switchover waits this many seconds for the next word of the old primary.
@@ -77,6 +77,8 @@ _LONGEST_PAUSE = 7 * 86400.0
 _LOCK_ATTEMPTS = 5
 #: An agent that does not answer the small questions within so long (seconds) is silent.
 _ASK_SECONDS = 1.0
+#: How long (seconds) the primary may take to look at all its files.
+_SIZE_SECONDS = 30.0
 #: A new copy that failed is not tried again for so long (seconds).
 _RECLONE_SECONDS = 60.0
 #: How often (seconds) an agent whose host is shut out is asked again.
@@ -238,7 +240,8 @@ class Agent:
                     problems.append((type(action).__name__, str(error)))
                     break
             self._problems = tuple(problems)
-            if any(not isinstance(action, (Hold, StartDatabase)) for action in actions) and not problems:
+            # What takes its time is not waited for by looking again and again; a copy needs the lock, too.
+            if any(not isinstance(action, (Hold, StartDatabase, Reclone)) for action in actions) and not problems:
                 self.wake.set()
             if view.database.running and not all(isinstance(action, Hold) for action in actions):
                 self._seen = self.database.observe()
@@ -289,6 +292,7 @@ class Agent:
             lease_valid_until=self.lease.valid_until,
             database=database,
             seeded=self.directory.seeded and not self.seeding,
+            half_seeded=self.directory.half_seeded and not self.seeding,
             fenced=self.host.fenced,
             gate_open=self.host.gate_open,
             held_back_until=self.prepared_until,
@@ -786,7 +790,8 @@ class Agent:
 
         def copy() -> None:
             try:
-                done = self.seed(discard=True)
+                # Divergence that is known was saved; what the primary has is worth nothing here.
+                done = self.seed(discard=True, worthless=bool(self._divergence))
                 _log.warning("copied anew from %s at %s", done["from"], done["position"])
                 self._divergence = ""
                 self.copies += 1
@@ -976,6 +981,8 @@ class Agent:
             match path:
                 case "/position":
                     return self.position()
+                case "/size":
+                    return {"bytes": copy_bytes(self.config)}
                 case "/facts":
                     return dataclasses.asdict(self.facts(str(request["position"]), str(request["run_id"])))
                 case "/prepare":
@@ -1215,10 +1222,10 @@ class Agent:
         self.wake.set()
         return {"changed": True}
 
-    def seed(self, *, discard: bool) -> dict[str, Any]:
+    def seed(self, *, discard: bool, worthless: bool = False) -> dict[str, Any]:
         """Give this replica its first copy from the primary.
 
-        ``discard`` allows to put data aside that is no fresh install's.
+        ``discard`` allows to put data aside that is no fresh install's, ``worthless`` to delete it for room.
         """
         if self.directory.seeded and not discard:
             return {"changed": False}
@@ -1251,13 +1258,17 @@ class Agent:
         try:
             self.database.forget()
             self.host.stop_database()
-            position = self.directory.replace(lambda: self.connect(source).stream("/stream/seed"), source)
+            with contextlib.closing(self.connect(source)) as peer:
+                size = int(peer.call("/size", timeout=_SIZE_SECONDS)["bytes"])
+            position = self.directory.replace(
+                lambda: self.connect(source).stream("/stream/seed"), source, size=size, worthless=worthless
+            )
             self.host.start_database(keep_in_doubt=False)
             self._wait_answering(60.0)
             with self._connection(10.0) as connection:
                 self.database.begin_at(connection, position)
             self.directory.adopt(source)
-        except (SeedError, PeerError, HostError, DatabaseError) as error:
+        except (SeedError, PeerError, HostError, DatabaseError, OSError) as error:
             raise CommandError("seed_failed", str(error)) from error
         finally:
             self.seeding = ""
@@ -1268,7 +1279,7 @@ class Agent:
         """Whether the stopped database was never more than Debian's fresh install: no schema folder beside its own."""
         own = {"mysql", "performance_schema", "sys"}
         folders = {path.name for path in Path(self.config.database_directory).iterdir() if path.is_dir()}
-        return not {name for name in folders if not name.startswith(("#", "."))} - own
+        return not {name for name in folders - STAYS if not name.startswith(("#", "."))} - own
 
     def _wait_answering(self, limit: float) -> None:
         deadline = time.monotonic() + limit

@@ -24,7 +24,7 @@ from failover_agent.etcd import Client, EtcdError, tls_context
 from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease
 from failover_agent.mariadb import DatabaseError, MariaDB
-from failover_agent.peer import Peer, PeerServer, serve
+from failover_agent.peer import Peer, PeerError, PeerServer, serve
 from failover_agent.rejoin import Rejoin
 from failover_agent.switchover import Switchover
 
@@ -273,7 +273,7 @@ class _CommandHandler(socketserver.StreamRequestHandler):
             reply = {"ok": False, "code": error.code, "error": str(error)}
         except (KeyError, TypeError, ValueError) as error:
             reply = {"ok": False, "code": "bad_request", "error": f"not understood: {error!r}"}
-        except (DatabaseError, EtcdError, HostError) as error:
+        except (DatabaseError, EtcdError, HostError, PeerError, OSError) as error:
             reply = {"ok": False, "code": "failed", "error": str(error)}
         self.wfile.write(json.dumps(reply).encode() + b"\n")
 
