@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from failover_agent import __version__, failover, gates, returning
+from failover_agent import __version__, failover, gates, returning, seed
 from failover_agent.agent import Agent, CommandError
 from failover_agent.config import Config
 from failover_agent.etcd import Client, EtcdError, tls_context
@@ -65,6 +65,8 @@ def run(config: Config) -> None:
         threading.Thread(target=_failsafe, args=(agent, stop), name="failsafe", daemon=True),
         threading.Thread(target=_watch, args=(agent, store.clone(), stop), name="watch", daemon=True),
         threading.Thread(target=_move_etcd, args=(agent, store.clone(), stop), name="etcd", daemon=True),
+        # What a dead agent was copying takes room for nothing; named now, as this one may begin another copy.
+        threading.Thread(target=seed.clear, args=(agent.directory.leftovers(),), name="clear", daemon=True),
         threading.Thread(target=health.serve_forever, name="health", daemon=True),
         threading.Thread(target=commands.serve_forever, name="commands", daemon=True),
     ]

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +205,12 @@ class DataDirectory:
         if self.half_seeded and note.get("aside"):
             self._finish_aside(str(note["origin"]), str(note["aside"]))
 
+    def leftovers(self) -> list[Path]:
+        """Copies that an agent was making when it died."""
+        return sorted((self._path / OWN).glob(f"{_WORK}*"))
+
     def _clear_work(self) -> None:
-        for leftover in (self._path / OWN).glob(f"{_WORK}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        clear(self.leftovers())
         with contextlib.suppress(OSError):
             (self._path / OWN).rmdir()
 
@@ -289,6 +292,12 @@ class DataDirectory:
         if _free(self._path) < needed:
             raise SeedError(f"no copy was made: there is still no room for {needed >> 20} MiB in {self._path}")
         return emptied
+
+
+def clear(copies: Iterable[Path]) -> None:
+    """Delete copies, as far as that is possible."""
+    for path in copies:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def copy_bytes(config: Config) -> int:

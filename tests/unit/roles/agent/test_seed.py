@@ -21,7 +21,7 @@ import pytest
 from failover_agent.config import Config, Pki
 from failover_agent.host import HostError
 from failover_agent.peer import PeerError
-from failover_agent.seed import DataDirectory, SeedError, stream_backup
+from failover_agent.seed import DataDirectory, SeedError, clear, stream_backup
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -350,6 +350,17 @@ class TestReplace:
         (Path(config.database_directory) / ".failover" / "seed-dead").mkdir(parents=True)
         directory.replace(self.fetch(config), "www1")
         assert "seed-dead" not in own(config)
+
+    def test_a_copy_that_is_never_continued_can_be_cleared(self, directory: DataDirectory, config: Config) -> None:
+        assert directory.leftovers() == []
+        left = Path(config.database_directory) / ".failover" / "seed-dead"
+        (left / "shop").mkdir(parents=True)
+        directory.replace(self.fetch(config), "www1")
+        directory.adopt("www1")
+        (left / "shop").mkdir(parents=True)
+        assert directory.leftovers() == [left]
+        clear(directory.leftovers())
+        assert own(config) == [directory.aside()[0].name]
 
     def test_a_missing_directory_is_an_error_and_no_traceback(self, directory: DataDirectory, config: Config) -> None:
         Path(config.database_directory).rename(Path(config.database_directory).with_name("gone"))
