@@ -101,8 +101,8 @@ def test_a_new_copy_is_made_once(world: World, monkeypatch: pytest.MonkeyPatch) 
     agent = world.agent("www2")
     copies: list[bool] = []
 
-    def seed(*, discard: bool) -> dict[str, Any]:
-        copies.append(discard)
+    def seed(*, discard: bool, worthless: bool) -> dict[str, Any]:
+        copies.append(discard and not worthless)
         return {"changed": True, "from": "www1", "position": ""}
 
     monkeypatch.setattr(agent, "seed", seed)
@@ -114,10 +114,28 @@ def test_a_new_copy_is_made_once(world: World, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_copy_that_fails_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def seed(*, discard: bool) -> dict[str, Any]:
+    def seed(*, discard: bool, worthless: bool) -> dict[str, Any]:
         assert discard
+        assert not worthless, "nothing was saved of what it holds"
         raise CommandError("seed_failed", "the stream broke")
 
     monkeypatch.setattr(world.agent("www2"), "seed", seed)
     answer = world.rejoin("www2", reclone=True)
     assert (answer["result"], answer["error"]) == ("failed", "no new copy: the stream broke")
+
+
+@pytest.mark.parametrize(("divergence", "worthless"), [("", False), ("saved", True), ("flashed_back", True)])
+def test_what_was_saved_may_be_deleted_for_room(
+    world: World, monkeypatch: pytest.MonkeyPatch, divergence: str, worthless: bool
+) -> None:
+    agent, asked = world.agent("www2"), []
+
+    def seed(**wish: bool) -> dict[str, Any]:
+        asked.append(wish)
+        return {"from": "www1", "position": "0-1-5"}
+
+    monkeypatch.setattr(agent, "seed", seed)
+    monkeypatch.setattr(agent, "background", lambda work: work())
+    agent._divergence = divergence
+    agent._reclone()
+    assert asked == [{"discard": True, "worthless": worthless}]
