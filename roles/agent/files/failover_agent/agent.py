@@ -67,7 +67,7 @@ from failover_agent.model import (
     utc,
 )
 from failover_agent.peer import Peer, PeerError
-from failover_agent.seed import STAYS, DataDirectory, SeedError, copy_bytes, stream_backup
+from failover_agent.seed import STAYS, DataDirectory, SeedError, clear, copy_bytes, stream_backup
 
 _log = logging.getLogger("failover-agent")
 #: A candidate that was prepared for a switchover waits this many seconds for the next word of the old primary.
@@ -204,6 +204,7 @@ class Agent:
         self._copying = False
         self.ordered: Order = ""
         self.copies = 0
+        self._clearing = False
         self.copy_error = ""
         self._copy_after = 0.0
         self._silenced: dict[str, int] = {}
@@ -249,6 +250,7 @@ class Agent:
             self._align_followers()
             self._align_events()
             self._align_shut_out()
+            self._give_room(view)
 
     def pace(self) -> float:
         """Seconds until the next look, unless something happens before: what changes fast is looked at often."""
@@ -806,6 +808,20 @@ class Agent:
             self.ordered, self.copy_error = ("rejoin" if self.ordered else ""), ""
             self._copying, self._copy_after = True, self.host.now() + _RECLONE_SECONDS
             self.background(copy)
+
+    def _give_room(self, view: View) -> None:
+        """Delete what copies replaced when the disk gets full: a host must not fail for what it only keeps."""
+        old = self.directory.aside() if view.disk_free_fraction < self.config.policy.disk_free_fraction else []
+        if not old or not view.seeded or self._clearing:
+            return
+
+        def delete() -> None:
+            clear(old)
+            self._clearing = False
+
+        _log.warning("the disk gets full: %s goes, which a copy has replaced", ", ".join(map(str, old)))
+        self._clearing = True
+        self.background(delete)
 
     @contextlib.contextmanager
     def _connection(self, timeout: float) -> Iterator[Connection]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,29 @@ def test_a_copy_that_fails_is_told(world: World, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(world.agent("www2"), "seed", seed)
     answer = world.rejoin("www2", reclone=True)
     assert (answer["result"], answer["error"]) == ("failed", "no new copy: the stream broke")
+
+
+@pytest.mark.parametrize(("fraction", "stays"), [(0.06, True), (0.04, False)])
+def test_what_a_copy_replaced_goes_when_the_disk_gets_full(
+    world: World, monkeypatch: pytest.MonkeyPatch, fraction: float, stays: bool
+) -> None:
+    agent = world.agent("www2")
+    old = Path(agent.config.database_directory) / ".failover" / "before-seed-20260101T000000Z"
+    (old / "shop").mkdir(parents=True)
+    monkeypatch.setattr(agent.host, "disk_free_fraction", lambda: fraction)
+    world.run(3.0)
+    assert old.exists() == stays
+    assert old.parent.exists()
+
+
+def test_what_a_copy_replaced_stays_while_that_is_not_ready(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = world.agent("www2")
+    old = Path(agent.config.database_directory) / ".failover" / "before-seed-20260101T000000Z"
+    old.mkdir(parents=True)
+    monkeypatch.setattr(agent.host, "disk_free_fraction", lambda: 0.01)
+    agent.seeding = "seeding from www1"
+    world.run(3.0)
+    assert old.exists()
 
 
 @pytest.mark.parametrize(("divergence", "worthless"), [("", False), ("saved", True), ("flashed_back", True)])
