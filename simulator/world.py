@@ -261,6 +261,11 @@ class SimDirectory(DataDirectory):
         """Whether the directory belongs to this estate."""
         return self.has_data
 
+    @property
+    def half_seeded(self) -> bool:
+        """Copies are made in one step here."""
+        return False
+
     def adopt(self, origin: str) -> None:
         """It does now."""
         del origin

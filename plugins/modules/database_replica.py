@@ -14,7 +14,7 @@ author:
   - The failoverctl founders (@failoverctl)
 description:
   - Gives a host that has no data of the estate a copy of the primary's, made by mariadb-backup and streamed from agent
-    to agent. The data directory that was there is moved aside, never deleted.
+    to agent. What the data directory held is moved aside, within it, and kept until another copy replaces this one.
   - A host that holds data of its own is refused unless O(discard) is true.
   - On the primary and on a replica that is seeded already nothing happens.
 options:

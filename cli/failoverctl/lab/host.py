@@ -52,10 +52,8 @@ if [ -e "$DISK/data.img" ]; then
     tries=$((tries - 1))
     sleep 0.1
   done
-  mount -o loop "$DISK/data.img" "$DISK/data"
-  mkdir -p "$DISK/data/upper" "$DISK/data/work"
-  mount -t overlay overlay \
-    -o "lowerdir=$TREE/var/lib,upperdir=$DISK/data/upper,workdir=$DISK/data/work" "$DISK/root/var/lib"
+  mkdir -p "$DISK/root/var/lib/mysql"
+  mount -o loop "$DISK/data.img" "$DISK/root/var/lib/mysql"
 fi
 boot="/sys/fs/cgroup/$GROUP_NAME/boot"
 while true; do
@@ -135,7 +133,6 @@ def prepare(host: Host, *, public_key: str, resolver: str) -> None:
     (upper / "etc/ssh").mkdir()
     make_key(upper / "etc/ssh/ssh_host_ed25519_key", f"root@{host.name}")
     if host.data_megabytes:
-        (host.folder / "data").mkdir()
         make_disk(host.folder / "data.img", host.data_megabytes)
     write_file(host.folder / _PREPARED, "")
 

@@ -410,6 +410,23 @@ def test_a_down_killed_half_way_is_finished_by_the_next() -> None:
         assert _left(other.name) == []
 
 
+def test_a_data_disk_is_a_mount_point_and_keeps_what_is_on_it() -> None:
+    other = _new()
+    try:
+        other.up("drill", network=_free_network())
+        script = "mountpoint /var/lib/mysql && ls /var/lib/mysql && stat -f -c %T /var/lib/mysql"
+        assert other.exec("www1", ["sh", "-c", script]).stdout.split("\n")[1:3] == ["lost+found", "ext2/ext3"]
+        assert other.exec("witness", ["mountpoint", "-q", "/var/lib/mysql"]).returncode != 0
+        other.exec("www1", ["sh", "-c", "echo kept > /var/lib/mysql/file; sync"], check=True)
+        other.power_off("www1")
+        other.power_on("www1")
+        assert other.exec("www1", ["cat", "/var/lib/mysql/file"]).stdout == "kept\n"
+        assert other.exec("www1", ["mountpoint", "-q", "/var/lib/mysql"]).returncode == 0
+    finally:
+        other.down()
+    assert _left(other.name) == []
+
+
 def test_the_older_release_boots() -> None:
     other = _new()
     try:

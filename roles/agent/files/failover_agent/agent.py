@@ -67,7 +67,7 @@ from failover_agent.model import (
     utc,
 )
 from failover_agent.peer import Peer, PeerError
-from failover_agent.seed import DataDirectory, SeedError, stream_backup
+from failover_agent.seed import STAYS, DataDirectory, SeedError, clear, copy_bytes, stream_backup
 
 _log = logging.getLogger("failover-agent")
 #: A candidate that was prepared for a switchover waits this many seconds for the next word of the old primary.
@@ -77,6 +77,8 @@ _LONGEST_PAUSE = 7 * 86400.0
 _LOCK_ATTEMPTS = 5
 #: An agent that does not answer the small questions within so long (seconds) is silent.
 _ASK_SECONDS = 1.0
+#: How long (seconds) the primary may take to look at all its files.
+_SIZE_SECONDS = 30.0
 #: A new copy that failed is not tried again for so long (seconds).
 _RECLONE_SECONDS = 60.0
 #: So many times that a replica left the sync set are remembered.
@@ -207,6 +209,7 @@ class Agent:
         self._copying = False
         self.ordered: Order = ""
         self.copies = 0
+        self._clearing = False
         self.copy_error = ""
         self._copy_after = 0.0
         self._silenced: dict[str, int] = {}
@@ -244,7 +247,8 @@ class Agent:
                     break
             lacks = [("restart_needed", self.database.lacks)] if view.database.running and self.database.lacks else []
             self._problems = (*problems, *lacks)
-            if any(not isinstance(action, (Hold, StartDatabase)) for action in actions) and not problems:
+            # What takes its time is not waited for by looking again and again; a copy needs the lock, too.
+            if any(not isinstance(action, (Hold, StartDatabase, Reclone)) for action in actions) and not problems:
                 self.wake.set()
             if view.database.running and not all(isinstance(action, Hold) for action in actions):
                 self._seen = self.database.observe()
@@ -253,6 +257,7 @@ class Agent:
             self._align_events()
             self._align_shut_out()
             self._reset_silent()
+            self._give_room(view)
 
     def pace(self) -> float:
         """Seconds until the next look, unless something happens before: what changes fast is looked at often."""
@@ -299,6 +304,7 @@ class Agent:
             lease_valid_until=self.lease.valid_until,
             database=database,
             seeded=self.directory.seeded and not self.seeding,
+            half_seeded=self.directory.half_seeded and not self.seeding,
             fenced=self.host.fenced,
             gate_open=self.host.gate_open,
             held_back_until=self.prepared_until,
@@ -831,7 +837,8 @@ class Agent:
 
         def copy() -> None:
             try:
-                done = self.seed(discard=True)
+                # Divergence that is known was saved; what the primary has is worth nothing here.
+                done = self.seed(discard=True, worthless=bool(self._divergence))
                 _log.warning("copied anew from %s at %s", done["from"], done["position"])
                 self._divergence = ""
                 self.copies += 1
@@ -846,6 +853,20 @@ class Agent:
             self.ordered, self.copy_error = ("rejoin" if self.ordered else ""), ""
             self._copying, self._copy_after = True, self.host.now() + _RECLONE_SECONDS
             self.background(copy)
+
+    def _give_room(self, view: View) -> None:
+        """Delete what copies replaced when the disk gets full: a host must not fail for what it only keeps."""
+        old = self.directory.aside() if view.disk_free_fraction < self.config.policy.disk_free_fraction else []
+        if not old or not view.seeded or self._clearing:
+            return
+
+        def delete() -> None:
+            clear(old)
+            self._clearing = False
+
+        _log.warning("the disk gets full: %s goes, which a copy has replaced", ", ".join(map(str, old)))
+        self._clearing = True
+        self.background(delete)
 
     @contextlib.contextmanager
     def _connection(self, timeout: float) -> Iterator[Connection]:
@@ -1022,6 +1043,8 @@ class Agent:
             match path:
                 case "/position":
                     return self.position()
+                case "/size":
+                    return {"bytes": copy_bytes(self.config)}
                 case "/facts":
                     return dataclasses.asdict(self.facts(str(request["position"]), str(request["run_id"])))
                 case "/prepare":
@@ -1261,10 +1284,10 @@ class Agent:
         self.wake.set()
         return {"changed": True}
 
-    def seed(self, *, discard: bool) -> dict[str, Any]:
+    def seed(self, *, discard: bool, worthless: bool = False) -> dict[str, Any]:
         """Give this replica its first copy from the primary.
 
-        ``discard`` allows to put data aside that is no fresh install's.
+        ``discard`` allows to put data aside that is no fresh install's, ``worthless`` to delete it for room.
         """
         if self.directory.seeded and not discard:
             return {"changed": False}
@@ -1297,13 +1320,17 @@ class Agent:
         try:
             self.database.forget()
             self.host.stop_database()
-            position = self.directory.replace(lambda: self.connect(source).stream("/stream/seed"), source)
+            with contextlib.closing(self.connect(source)) as peer:
+                size = int(peer.call("/size", timeout=_SIZE_SECONDS)["bytes"])
+            position = self.directory.replace(
+                lambda: self.connect(source).stream("/stream/seed"), source, size=size, worthless=worthless
+            )
             self.host.start_database(keep_in_doubt=False)
             self._wait_answering(60.0)
             with self._connection(10.0) as connection:
                 self.database.begin_at(connection, position)
             self.directory.adopt(source)
-        except (SeedError, PeerError, HostError, DatabaseError) as error:
+        except (SeedError, PeerError, HostError, DatabaseError, OSError) as error:
             raise CommandError("seed_failed", str(error)) from error
         finally:
             self.seeding = ""
@@ -1314,7 +1341,7 @@ class Agent:
         """Whether the stopped database was never more than Debian's fresh install: no schema folder beside its own."""
         own = {"mysql", "performance_schema", "sys"}
         folders = {path.name for path in Path(self.config.database_directory).iterdir() if path.is_dir()}
-        return not {name for name in folders if not name.startswith(("#", "."))} - own
+        return not {name for name in folders - STAYS if not name.startswith(("#", "."))} - own
 
     def _wait_answering(self, limit: float) -> None:
         deadline = time.monotonic() + limit

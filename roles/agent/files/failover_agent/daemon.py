@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from failover_agent import __version__, failover, gates, returning
+from failover_agent import __version__, failover, gates, returning, seed
 from failover_agent.agent import Agent, CommandError
 from failover_agent.config import Config
 from failover_agent.etcd import Client, EtcdError, tls_context
 from failover_agent.host import Host, HostError
 from failover_agent.lease import Lease
 from failover_agent.mariadb import DatabaseError, MariaDB
-from failover_agent.peer import Peer, PeerServer, serve
+from failover_agent.peer import Peer, PeerError, PeerServer, serve
 from failover_agent.rejoin import Rejoin
 from failover_agent.switchover import Switchover
 
@@ -65,6 +65,8 @@ def run(config: Config) -> None:
         threading.Thread(target=_failsafe, args=(agent, stop), name="failsafe", daemon=True),
         threading.Thread(target=_watch, args=(agent, store.clone(), stop), name="watch", daemon=True),
         threading.Thread(target=_move_etcd, args=(agent, store.clone(), stop), name="etcd", daemon=True),
+        # What a dead agent was copying takes room for nothing; named now, as this one may begin another copy.
+        threading.Thread(target=seed.clear, args=(agent.directory.leftovers(),), name="clear", daemon=True),
         threading.Thread(target=health.serve_forever, name="health", daemon=True),
         threading.Thread(target=commands.serve_forever, name="commands", daemon=True),
     ]
@@ -273,7 +275,7 @@ class _CommandHandler(socketserver.StreamRequestHandler):
             reply = {"ok": False, "code": error.code, "error": str(error)}
         except (KeyError, TypeError, ValueError) as error:
             reply = {"ok": False, "code": "bad_request", "error": f"not understood: {error!r}"}
-        except (DatabaseError, EtcdError, HostError) as error:
+        except (DatabaseError, EtcdError, HostError, PeerError, OSError) as error:
             reply = {"ok": False, "code": "failed", "error": str(error)}
         self.wfile.write(json.dumps(reply).encode() + b"\n")
 

@@ -349,6 +349,8 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
     if not view.seeded:
         if view.ordered == "reclone" and _leads(stored, term.primary):
             return (*closed, Reclone("ordered by a person"))
+        if view.half_seeded and stored.pause is None and _leads(stored, term.primary):
+            return (*closed, Reclone("a copy was begun here and never made ready"))
         return (*closed, Hold("waits to be seeded from the primary"))
     if not database.running:
         if database.starting:

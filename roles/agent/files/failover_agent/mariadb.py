@@ -484,7 +484,8 @@ class MariaDB:
         connection = self._connection()
         schemas = connection.rows(
             "SELECT schema_name AS name FROM information_schema.schemata"
-            " WHERE schema_name NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')"
+            " WHERE schema_name NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema',"
+            " '#mysql50#lost+found', '#mysql50#.failover')"
         )
         accounts = connection.rows(
             "SELECT user AS name FROM mysql.user WHERE user NOT IN ('root', 'mysql', 'mariadb.sys', '')"

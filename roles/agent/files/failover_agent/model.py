@@ -349,6 +349,7 @@ class View:
     nothing, ``saved``, ``flashed_back``. ``silenced`` names the lost replicas that certainly no longer acknowledge,
     ``muted_at`` is the revision of ``sync`` up to which this host gave its word not to. ``ordered`` is what a person
     has just asked of this host: to ``rejoin`` in spite of a pause and of the policy, or to ``reclone`` in any case.
+    ``half_seeded`` says that a copy was begun here and never made ready.
     """
 
     now: float
@@ -383,6 +384,7 @@ class View:
     muted_at: int = -1
     engine: Engine = "mariadb"
     ordered: Order = ""
+    half_seeded: bool = False
 
     def priority(self, host: str) -> int:
         """How much ``host`` is wanted as primary; 0 is never."""

@@ -589,11 +589,51 @@ class TestSeed:
         """The server does not know its position yet: replicating now would begin anywhere."""
         estate.plan("www2", "sql RESET MASTER", Fault.FAIL)
         refused("seed_failed", lambda: estate.agent("www2").seed(discard=False))
-        estate.run(3.0)
         assert estate.agent("www2").status()["role"] == "unseeded"
         assert estate.machines["www2"].server.source is None
+        estate.run(5.0)
+        assert estate.agent("www2").status()["role"] == "replica", "nobody has to ask again"
+        assert estate.machines["www2"].server.slave_pos == "0-1-2"
+        assert estate.agent("www2").seed(discard=False) == {"changed": False}
+
+    def test_while_automation_is_paused_it_is_made_again_by_command(self, estate: World) -> None:
+        estate.plan("www2", "sql RESET MASTER", Fault.FAIL)
+        refused("seed_failed", lambda: estate.agent("www2").seed(discard=False))
+        estate.agent("www1").pause("anna", "at work", 60.0)
+        estate.run(5.0)
+        assert estate.agent("www2").status()["role"] == "unseeded"
         assert estate.agent("www2").seed(discard=False)["changed"]
         assert estate.machines["www2"].server.slave_pos == "0-1-2"
+
+    def test_a_copy_that_keeps_failing_lets_the_agent_do_its_other_work(
+        self, estate: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rules that ask for a copy again and again took the lock from all who needed it, the copy among them."""
+        estate.plan("www2", "sql RESET MASTER", Fault.FAIL)
+        refused("seed_failed", lambda: estate.agent("www2").seed(discard=False))
+        monkeypatch.setenv("ENDS_WITH", "1")
+        before = estate.kernel.steps
+        estate.run(20.0)
+        assert estate.kernel.steps - before < 20 * 500
+        assert "mariadb-backup ended with 1" in estate.agent("www2").copy_error
+        monkeypatch.delenv("ENDS_WITH")
+        estate.run(60.0)
+        assert estate.agent("www2").status()["role"] == "replica"
+
+    def test_a_new_install_on_a_disk_of_its_own_is_fresh(self, estate: World) -> None:
+        (Path(estate.machines["www2"].config.database_directory) / "lost+found").mkdir()
+        assert estate.agent("www2").seed(discard=False)["changed"]
+
+    def test_the_primary_says_how_large_a_copy_is(self, estate: World) -> None:
+        data = Path(estate.machines["www1"].config.database_directory)
+        before = estate.agent("www1").answer_peer("www2", "/size", None)["bytes"]
+        (data / ".failover").mkdir()
+        for name in ("failover-bin.000001", "failover-relay.000012", "ibtmp1", ".failover/old"):
+            (data / name).write_bytes(b"x" * 100_000)
+        (data / "shop").mkdir()
+        assert estate.agent("www1").answer_peer("www2", "/size", None)["bytes"] - before < 20_000
+        (data / "shop" / "orders.ibd").write_bytes(b"x" * 100_000)
+        assert estate.agent("www1").answer_peer("www2", "/size", None)["bytes"] - before >= 100_000
 
     def test_one_at_a_time(self, estate: World) -> None:
         answers = []

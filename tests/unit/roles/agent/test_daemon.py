@@ -25,6 +25,7 @@ from failover_agent.agent import CommandError
 from failover_agent.config import Pki
 from failover_agent.daemon import _CommandServer, _guard, _HealthServer, _Waker, command
 from failover_agent.etcd import tls_context
+from failover_agent.peer import PeerError
 
 from simulator.etcd import Etcd
 from simulator.world import ETCD, World
@@ -126,6 +127,19 @@ class TestCommandSocket:
     def test_trouble_of_the_world_is_answered(self, say: Say, world: World) -> None:
         world.cut("www1", ETCD)
         assert say(b'{"command": "bootstrap", "primary": "www1"}\n')["code"] == "quorum_lost"
+
+    @pytest.mark.parametrize("error", [OSError(16, "Device or resource busy"), PeerError("www2 is away")])
+    def test_trouble_of_this_host_is_answered(
+        self, say: Say, world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        """It used to end the thread; the caller waited an hour for an answer that did not come."""
+
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr(world.agent("www1"), "adopt", fail)
+        reply = say(b'{"command": "adopt"}\n')
+        assert reply == {"ok": False, "code": "failed", "error": str(error)}
 
     @pytest.mark.usefixtures("say")
     def test_only_root_may_open_it(self, world: World) -> None:

@@ -838,6 +838,11 @@ def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "forked, nothing to undo", replace(left, divergence="flashed_back"), ["Reclone", "Hold"]
     yield "forked, paused", replace(fork, stored=replace(OTHER, pause=Pause("anna", "", "", ""))), ["Hold"]
     yield "forked, nobody leads", replace(fork, stored=replace(GONE, sync=Sync(3, "www2"))), ["Hold", "Hold"]
+    half = replica(stored=OTHER, seeded=False, half_seeded=True)
+    yield "unseeded", replace(half, half_seeded=False), ["Hold"]
+    yield "half seeded", half, ["Reclone"]
+    yield "half seeded, paused", replace(half, stored=replace(OTHER, pause=Pause("anna", "", "", ""))), ["Hold"]
+    yield "half seeded, nobody leads", replace(half, stored=GONE), ["Hold"]
     many = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2", "www3"), "strict"))
     lost = view(addresses=HOSTS, stored=many, database=alone, detached_since={"www3": NOW - 3.0})
     yield "one of two lost", lost, ["Expel"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,8 +102,8 @@ def test_a_new_copy_is_made_once(world: World, monkeypatch: pytest.MonkeyPatch) 
     agent = world.agent("www2")
     copies: list[bool] = []
 
-    def seed(*, discard: bool) -> dict[str, Any]:
-        copies.append(discard)
+    def seed(*, discard: bool, worthless: bool) -> dict[str, Any]:
+        copies.append(discard and not worthless)
         return {"changed": True, "from": "www1", "position": ""}
 
     monkeypatch.setattr(agent, "seed", seed)
@@ -114,10 +115,51 @@ def test_a_new_copy_is_made_once(world: World, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_copy_that_fails_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def seed(*, discard: bool) -> dict[str, Any]:
+    def seed(*, discard: bool, worthless: bool) -> dict[str, Any]:
         assert discard
+        assert not worthless, "nothing was saved of what it holds"
         raise CommandError("seed_failed", "the stream broke")
 
     monkeypatch.setattr(world.agent("www2"), "seed", seed)
     answer = world.rejoin("www2", reclone=True)
     assert (answer["result"], answer["error"]) == ("failed", "no new copy: the stream broke")
+
+
+@pytest.mark.parametrize(("fraction", "stays"), [(0.06, True), (0.04, False)])
+def test_what_a_copy_replaced_goes_when_the_disk_gets_full(
+    world: World, monkeypatch: pytest.MonkeyPatch, fraction: float, stays: bool
+) -> None:
+    agent = world.agent("www2")
+    old = Path(agent.config.database_directory) / ".failover" / "before-seed-20260101T000000Z"
+    (old / "shop").mkdir(parents=True)
+    monkeypatch.setattr(agent.host, "disk_free_fraction", lambda: fraction)
+    world.run(3.0)
+    assert old.exists() == stays
+    assert old.parent.exists()
+
+
+def test_what_a_copy_replaced_stays_while_that_is_not_ready(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = world.agent("www2")
+    old = Path(agent.config.database_directory) / ".failover" / "before-seed-20260101T000000Z"
+    old.mkdir(parents=True)
+    monkeypatch.setattr(agent.host, "disk_free_fraction", lambda: 0.01)
+    agent.seeding = "seeding from www1"
+    world.run(3.0)
+    assert old.exists()
+
+
+@pytest.mark.parametrize(("divergence", "worthless"), [("", False), ("saved", True), ("flashed_back", True)])
+def test_what_was_saved_may_be_deleted_for_room(
+    world: World, monkeypatch: pytest.MonkeyPatch, divergence: str, worthless: bool
+) -> None:
+    agent, asked = world.agent("www2"), []
+
+    def seed(**wish: bool) -> dict[str, Any]:
+        asked.append(wish)
+        return {"from": "www1", "position": "0-1-5"}
+
+    monkeypatch.setattr(agent, "seed", seed)
+    monkeypatch.setattr(agent, "background", lambda work: work())
+    agent._divergence = divergence
+    agent._reclone()
+    assert asked == [{"discard": True, "worthless": worthless}]

@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+import shutil
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +21,9 @@ import pytest
 from failover_agent.config import Config, Pki
 from failover_agent.host import HostError
 from failover_agent.peer import PeerError
-from failover_agent.seed import DataDirectory, SeedError, stream_backup
+from failover_agent.seed import DataDirectory, SeedError, clear, stream_backup
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 PKI = Pki("", "", "")
 OPTIONS = ["--user=root", "--socket=/run/test.sock"]
@@ -87,9 +96,17 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return source
 
 
-def siblings(config: Config) -> list[str]:
-    """What lies beside the data directory and has to do with it."""
-    return sorted(path.name for path in Path(config.database_directory).parent.iterdir() if "mysql" in path.name)
+def own(config: Config) -> list[str]:
+    """What is in the agent's own folder within the data directory; that one is gone when it is empty."""
+    folder = Path(config.database_directory) / ".failover"
+    assert sorted(path.name for path in folder.parent.parent.iterdir() if "mysql" in path.name) == ["mysql"]
+    assert not folder.exists() or list(folder.iterdir())
+    return sorted(path.name for path in folder.glob("*"))
+
+
+def text(path: Path) -> str:
+    """What is in a file."""
+    return path.read_text(encoding="utf-8")
 
 
 class TestWhose:
@@ -145,9 +162,124 @@ class TestReplace:
         assert (data / "prepared").exists()
         assert data.stat().st_mode & 0o7777 == 0o750
         assert (data / "ibdata1").stat().st_uid == data.stat().st_uid
-        (aside,) = (name for name in siblings(config) if name != "mysql")
-        assert re.fullmatch(r"mysql\.before-seed-\d{8}T\d{6}Z", aside)
-        assert (data.parent / aside / "ibdata1").read_text(encoding="utf-8") == "old"
+        (aside,) = own(config)
+        assert re.fullmatch(r"before-seed-\d{8}T\d{6}Z", aside)
+        (folder,) = directory.aside()
+        assert folder == data / ".failover" / aside
+        assert text(folder / "ibdata1") == "old"
+        assert folder.stat().st_mode & 0o7777 == 0o750
+        assert folder.parent.stat().st_mode & 0o7777 == 0o700
+
+    def test_the_directory_itself_and_what_is_its_file_systems_stay(
+        self, directory: DataDirectory, config: Config, copy: Path
+    ) -> None:
+        """A mount point cannot be renamed, and its lost+found belongs to fsck; mariadb-backup takes it for a schema."""
+        data = Path(config.database_directory)
+        (data / "lost+found").mkdir()
+        (data / "lost+found" / "#12").touch()
+        for folder in ("lost+found", ".failover"):
+            (copy / folder).mkdir()
+            (copy / folder / "db.opt").touch()
+        number, lost = data.stat().st_ino, (data / "lost+found").stat().st_ino
+        directory.replace(self.fetch(), "www1")
+        assert data.stat().st_ino == number
+        assert (data / "lost+found").stat().st_ino == lost
+        assert [path.name for path in (data / "lost+found").iterdir()] == ["#12"]
+        assert len(own(config)) == 1
+        assert sorted(path.name for path in directory.aside()[0].iterdir()) == ["ibdata1"]
+
+    def test_a_link_to_the_directory_is_followed(self, config: Config, tmp_path: Path) -> None:
+        link = tmp_path / "link"
+        link.symlink_to(config.database_directory)
+        directory = DataDirectory(dataclasses.replace(config, database_directory=str(link)))
+        directory.replace(self.fetch(), "www1")
+        assert link.is_symlink()
+        assert text(Path(config.database_directory) / "ibdata1") == "new"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+    @pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+    def test_a_mount_point(self, directory: DataDirectory, config: Config, tmp_path: Path, kind: str) -> None:
+        data, disk = config.database_directory, tmp_path / "disk"
+        disk.mkdir()
+        mount = ["-t", "tmpfs", "none"] if kind == "tmpfs" else ["--bind", str(disk)]
+        if subprocess.run(["mount", *mount, data], capture_output=True, check=False).returncode != 0:
+            pytest.skip("this machine does not let us mount")
+        try:
+            (Path(data) / "ibdata1").write_text("old", encoding="utf-8")
+            directory.adopt("adopted")
+            for _number in range(2):
+                directory.replace(self.fetch(), "www1", size=1)
+                directory.adopt("www1")
+                assert text(Path(data) / "ibdata1") == "new"
+                (aside,) = directory.aside()
+                assert (aside / "ibdata1").exists()
+                aside.rename(aside.with_name("before-seed-20260101T000000Z"))
+        finally:
+            subprocess.run(["umount", data], check=True)
+        assert text(Path(data) / "ibdata1") == "old", "below the mount nothing was changed"
+
+    def test_a_disk_that_is_not_mounted_is_not_replaced_by_another(
+        self, directory: DataDirectory, config: Config, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as mounted:
+            mounted.setattr(Path, "is_mount", lambda _path: True)
+            directory.adopt("adopted")
+        (Path(config.database_directory) / "ibdata1").unlink()
+        with pytest.raises(SeedError, match="had a disk of its own, which is not mounted"):
+            directory.replace(self.fetch(), "www1")
+        assert own(config) == []
+
+    def test_what_cannot_be_moved_is_put_back(
+        self, directory: DataDirectory, config: Config, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another mount within the directory, say."""
+        directory.adopt("adopted")
+        data = Path(config.database_directory)
+        for name in ("aria_log_control", "shop"):
+            (data / name).mkdir()
+        rename = Path.rename
+
+        def refuse(path: Path, target: Path) -> Path:
+            if path == data / "shop":
+                raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", refuse)
+        with pytest.raises(SeedError, match=r"resource busy: .*/shop'; .*/mysql is untouched"):
+            directory.replace(self.fetch(), "www1")
+        assert sorted(path.name for path in data.iterdir()) == ["aria_log_control", "ibdata1", "shop"]
+        assert text(data / "ibdata1") == "old"
+        assert directory.seeded
+
+    def test_a_copy_that_cannot_be_moved_in_is_made_again(
+        self, directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        directory.adopt("adopted")
+        rename = Path.rename
+
+        def refuse(path: Path, target: Path) -> Path:
+            if path.name == "prepared":
+                raise OSError(errno.EIO, "Input/output error")
+            return rename(path, target)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(Path, "rename", refuse)
+            with pytest.raises(SeedError, match="holds no whole copy"):
+                directory.replace(self.fetch(), "www1")
+        assert not directory.seeded
+        assert directory.half_seeded
+        directory.replace(self.fetch(), "www1")
+        (aside,) = directory.aside()
+        assert text(aside / "ibdata1") == "old"
+
+    def test_nothing_is_written_over(self, directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        directory.adopt("adopted")
+        monkeypatch.setattr("failover_agent.seed._stamp", lambda: "20261123T090114Z")
+        directory.replace(self.fetch(), "www1")
+        directory.adopt("www1")
+        with pytest.raises(SeedError, match=r"before-seed-20261123T090114Z is in the way; .* is untouched"):
+            directory.replace(self.fetch(), "www1")
+        assert directory.seeded
 
     def test_it_counts_only_when_its_server_knows_its_position(self, directory: DataDirectory) -> None:
         directory.replace(self.fetch(), "www1")
@@ -169,14 +301,14 @@ class TestReplace:
 
         with pytest.raises(SeedError, match=rf"no copy was made: {error}; .*/mysql is untouched"):
             directory.replace(fetch, "www1")
-        assert siblings(config) == ["mysql"], "no leftovers"
+        assert own(config) == [], "no leftovers"
         assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "old"
         assert directory.seeded
 
     def test_a_stream_that_is_none_is_an_error(self, directory: DataDirectory, config: Config) -> None:
         with pytest.raises(SeedError, match="mbstream ended with"):
             directory.replace(lambda: iter([b"this is no archive" * 1000]), "www1")
-        assert siblings(config) == ["mysql"]
+        assert own(config) == []
 
     def test_an_mbstream_that_dies_is_an_error(
         self, directory: DataDirectory, config: Config, install: Install
@@ -184,7 +316,7 @@ class TestReplace:
         install("mbstream", "#!/bin/sh\necho 'mbstream: no space left on device' >&2\nexit 1\n")
         with pytest.raises(SeedError, match="no space left on device"):
             directory.replace(lambda: iter([b"x" * 100_000] * 50), "www1")
-        assert siblings(config) == ["mysql"]
+        assert own(config) == []
 
     def test_a_copy_that_cannot_be_prepared_is_an_error(
         self, directory: DataDirectory, config: Config, install: Install
@@ -193,13 +325,13 @@ class TestReplace:
         install("mariadb-backup", backup)
         with pytest.raises(SeedError, match="ended with 1: corrupt"):
             directory.replace(self.fetch(), "www1")
-        assert siblings(config) == ["mysql"]
+        assert own(config) == []
 
     def test_a_copy_without_a_position_is_an_error(self, directory: DataDirectory, config: Config, copy: Path) -> None:
         (copy / "mariadb_backup_binlog_info").unlink()
         with pytest.raises(SeedError, match="no binlog position"):
             directory.replace(self.fetch(), "www1")
-        assert siblings(config) == ["mysql"]
+        assert own(config) == []
 
     def test_the_position_of_an_older_mariadb_backup(self, directory: DataDirectory, copy: Path) -> None:
         (copy / "mariadb_backup_binlog_info").rename(copy / "xtrabackup_binlog_info")
@@ -210,9 +342,20 @@ class TestReplace:
         assert directory.replace(self.fetch(), "www1") == ""
 
     def test_what_a_dead_agent_left_behind_is_cleared(self, directory: DataDirectory, config: Config) -> None:
-        (Path(config.database_directory).parent / ".mysql.seed-dead").mkdir()
+        (Path(config.database_directory) / ".failover" / "seed-dead").mkdir(parents=True)
         directory.replace(self.fetch(), "www1")
-        assert ".mysql.seed-dead" not in siblings(config)
+        assert "seed-dead" not in own(config)
+
+    def test_a_copy_that_is_never_continued_can_be_cleared(self, directory: DataDirectory, config: Config) -> None:
+        assert directory.leftovers() == []
+        left = Path(config.database_directory) / ".failover" / "seed-dead"
+        (left / "shop").mkdir(parents=True)
+        directory.replace(self.fetch(), "www1")
+        directory.adopt("www1")
+        (left / "shop").mkdir(parents=True)
+        assert directory.leftovers() == [left]
+        clear(directory.leftovers())
+        assert own(config) == [directory.aside()[0].name]
 
     def test_a_missing_directory_is_an_error_and_no_traceback(self, directory: DataDirectory, config: Config) -> None:
         Path(config.database_directory).rename(Path(config.database_directory).with_name("gone"))
@@ -292,29 +435,156 @@ class TestBinlogTail:
         assert directory.keep_binlog_tail() is None
 
 
+#: What changes a disk or runs a program: before each of these the agent may be killed.
+STEPS = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.chown", "os.chmod", "os.truncate", "subprocess.Popen"}
+#: What the host holds before a copy is made, by path.
+HELD = {"ibdata1": "old", "blog/posts.ibd": "posts", "failover-bin.index": "./failover-bin.000001", "aria_log": "a"}
+
+
+def killed(step: int, work: Callable[[], object]) -> bool:
+    """Do something in a process of its own that is killed before the step of this number; whether it came to that."""
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def hook(event: str, _arguments: object) -> None:
+            nonlocal count
+            if event in STEPS:
+                if count == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                count += 1
+
+        sys.addaudithook(hook)
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status in {0, signal.SIGKILL}, f"it failed: {status}"
+    return status != 0
+
+
 @pytest.mark.usefixtures("install", "copy")
-class TestDiedInBetween:
-    """The agent died after it moved the old directory away, before the new one was there."""
+class TestKilled:
+    """The agent dies in the middle of a copy, at each step of it, and another one goes on."""
 
     @pytest.fixture
-    def gone(self, config: Config, directory: DataDirectory) -> DataDirectory:
+    def data(self, config: Config, directory: DataDirectory) -> Path:
+        """A directory on a disk of its own that was copied before and is in use."""
+        data = Path(config.database_directory)
+        self.fill(data)
         directory.adopt("adopted")
-        data = Path(config.database_directory)
-        data.rename(data.with_name("mysql.before-seed-20261123T090114Z"))
-        (Path(config.state_directory) / "database.json").unlink()
-        return directory
+        return data
 
-    def test_there_is_nothing_to_lose(self, gone: DataDirectory) -> None:
-        assert not gone.seeded
-        assert gone.half_seeded
+    @staticmethod
+    def fill(data: Path) -> None:
+        for name, content in HELD.items():
+            (data / name).parent.mkdir(exist_ok=True)
+            (data / name).write_text(content, encoding="utf-8")
+        (data / "lost+found").mkdir()
+        earlier = data / ".failover" / "before-seed-20260101T000000Z"
+        earlier.mkdir(parents=True)
+        (earlier / "ibdata1").write_text("older", encoding="utf-8")
 
-    def test_another_copy_can_be_made(self, gone: DataDirectory, config: Config) -> None:
-        assert gone.replace(lambda: stream_backup(OPTIONS), "www1") == "0-1-5"
-        data = Path(config.database_directory)
-        assert (data / "ibdata1").read_text(encoding="utf-8") == "new"
-        assert data.stat().st_mode & 0o7777 == 0o750
-        (aside,) = gone.aside()
-        assert (aside / "ibdata1").read_text(encoding="utf-8") == "old"
+    @staticmethod
+    def copy_anew(config: Config, *, worthless: bool = False) -> None:
+        directory = DataDirectory(config)
+        directory.replace(lambda: stream_backup(OPTIONS), "www1", size=1, worthless=worthless)
+        directory.adopt("www1")
+
+    @staticmethod
+    def held(folders: Iterable[Path]) -> dict[str, str]:
+        """What is left, in all places together, of what the host held."""
+        found = {}
+        for folder in folders:
+            for name in HELD:
+                if (folder / name).exists() and text(folder / name) == HELD[name]:
+                    assert name not in found, "never in two places"
+                    found[name] = text(folder / name)
+        return found
+
+    def judge(self, config: Config, data: Path) -> None:
+        """A killed agent left a directory that is what it was, or known as half done; nothing is lost."""
+        directory = DataDirectory(config)
+        assert directory.seeded != directory.half_seeded
+        if directory.seeded and text(data / "ibdata1") == "old":
+            assert self.held([data]) == HELD, "untouched"
+        else:
+            assert self.held([data, *directory.aside()]) == HELD
+
+    def judge_end(self, config: Config, data: Path) -> None:
+        """After one more try the copy is there and what the host held lies aside, whole."""
+        directory = DataDirectory(config)
+        assert directory.seeded
+        assert text(data / "ibdata1") == "new"
+        assert sorted(path.name for path in data.iterdir()) == [
+            ".failover", "ibdata1", "lost+found", "mariadb_backup_binlog_info", "prepared", "shop",
+        ]  # fmt: skip
+        (aside,) = directory.aside()
+        assert own(config) == [aside.name]
+        assert self.held([aside]) == HELD
+        assert sorted(path.name for path in aside.iterdir()) == sorted({name.split("/")[0] for name in HELD})
+
+    def test_at_every_step(self, config: Config, data: Path) -> None:
+        pristine = data.with_name("pristine")
+        shutil.copytree(data, pristine)
+        note = text(Path(config.state_directory) / "database.json")
+        step = 0
+        while True:
+            shutil.rmtree(data)
+            shutil.copytree(pristine, data)
+            (Path(config.state_directory) / "database.json").write_text(note, encoding="utf-8")
+            if not killed(step, lambda: self.copy_anew(config)):
+                break
+            self.judge(config, data)
+            self.copy_anew(config)
+            self.judge_end(config, data)
+            step += 1
+        assert step > 25, "it was killed at many steps"
+        self.judge_end(config, data)
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(steps=st.lists(st.integers(0, 45), min_size=2, max_size=4))
+    def test_again_and_again(self, config: Config, tmp_path_factory: pytest.TempPathFactory, steps: list[int]) -> None:
+        folder = tmp_path_factory.mktemp("again")
+        data, state = folder / "mysql", folder / "state"
+        data.mkdir(mode=0o750)
+        state.mkdir()
+        config = dataclasses.replace(config, database_directory=str(data), state_directory=str(state))
+        self.fill(data)
+        DataDirectory(config).adopt("adopted")
+        for step in steps:
+            if not killed(step, lambda: self.copy_anew(config)):
+                break
+            self.judge(config, data)
+        else:
+            self.copy_anew(config)
+        self.judge_end(config, data)
+
+    def test_while_room_is_made(self, config: Config, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is worthless may be lost; that it is, is known."""
+        monkeypatch.setattr("failover_agent.seed._free", lambda path: (9 << 30) * (not (path / "ibdata1").exists()))
+        monkeypatch.setattr("failover_agent.seed._bytes_of", lambda _path: 8 << 30)
+        pristine = data.with_name("pristine")
+        shutil.copytree(data, pristine)
+        note = text(Path(config.state_directory) / "database.json")
+        step = 0
+        while True:
+            shutil.rmtree(data)
+            shutil.copytree(pristine, data)
+            (Path(config.state_directory) / "database.json").write_text(note, encoding="utf-8")
+            if not killed(step, lambda: self.copy_anew(config, worthless=True)):
+                break
+            directory = DataDirectory(config)
+            assert directory.seeded != directory.half_seeded
+            if not directory.seeded:
+                self.copy_anew(config)
+                assert text(data / "ibdata1") == "new"
+            step += 1
+        assert step > 25
+        assert DataDirectory(config).aside() == []
 
 
 @pytest.mark.usefixtures("install", "copy")
@@ -324,21 +594,22 @@ class TestRoom:
     @pytest.fixture
     def disk(self, monkeypatch: pytest.MonkeyPatch, config: Config) -> Callable[[int], None]:
         """Let the disk have so many free MiB, and what lies aside take 300 MiB each, the data 500 MiB."""
-        beside = Path(config.database_directory).parent
+        data = Path(config.database_directory)
+        folder = data / ".failover"
 
         def sizes(path: Path) -> int:
-            return (500 if path.name == "mysql" and (path / "ibdata1").exists() else 0) << 20
+            return (500 * (path / "ibdata1").exists() if path == data else 300) << 20
 
         def prepare(free: int) -> None:
             def usage(_path: Path) -> object:
-                asides = len(list(beside.glob("mysql.before-seed-*")))
-                emptied = not (beside / "mysql" / "ibdata1").exists()
+                asides = len(list(folder.glob("before-seed-*")))
+                emptied = not (data / "ibdata1").exists()
                 return SimpleNamespace(free=(free + 300 * (2 - asides) + 500 * emptied) << 20)
 
             monkeypatch.setattr("failover_agent.seed.shutil.disk_usage", usage)
             monkeypatch.setattr("failover_agent.seed._bytes_of", sizes)
             for stamp in ("20260101T000000Z", "20260102T000000Z"):
-                (beside / f"mysql.before-seed-{stamp}").mkdir()
+                (folder / f"before-seed-{stamp}").mkdir(parents=True)
 
         return prepare
 
@@ -359,10 +630,31 @@ class TestRoom:
     ) -> None:
         disk(100)
         directory.adopt("adopted")
-        with pytest.raises(SeedError, match=r"no room for 756 MiB beside .*/mysql: 700 MiB are free, .* takes 500 MiB"):
+        with pytest.raises(SeedError, match=r"no room for 756 MiB beside .*/mysql: 100 MiB are free, .* takes 500 MiB"):
             directory.replace(lambda: stream_backup(OPTIONS), "www1")
         assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "old"
         assert directory.seeded
+        assert len(directory.aside()) == 2, "what is aside neither, as it would not have been enough"
+
+    def test_of_a_copy_that_was_never_made_ready_the_room_is_taken_first(
+        self, directory: DataDirectory, disk: Callable[[int], None]
+    ) -> None:
+        disk(300)
+        directory.adopt("adopted")
+        directory._write_note("www1", finished=False)
+        directory.replace(lambda: stream_backup(OPTIONS), "www1")
+        assert [path.name for path in directory.aside()] == ["before-seed-20260102T000000Z"]
+
+    def test_what_the_host_held_last_makes_no_room_for_a_second_try(
+        self, directory: DataDirectory, disk: Callable[[int], None]
+    ) -> None:
+        disk(100)
+        directory._write_note("www1", finished=False)
+        with pytest.raises(SeedError, match="no room for 1256 MiB"):
+            directory.replace(lambda: stream_backup(OPTIONS), "www1", size=1000 << 20)
+        assert len(directory.aside()) == 2
+        directory.replace(lambda: stream_backup(OPTIONS), "www1", size=900 << 20, worthless=True)
+        assert directory.aside() == []
 
     def test_what_is_worthless_makes_room(
         self, directory: DataDirectory, config: Config, disk: Callable[[int], None]
@@ -370,7 +662,7 @@ class TestRoom:
         disk(100)
         directory.adopt("adopted")
         directory.replace(lambda: stream_backup(OPTIONS), "www1", worthless=True)
-        assert siblings(config) == ["mysql"]
+        assert own(config) == []
         assert (Path(config.database_directory) / "ibdata1").read_text(encoding="utf-8") == "new"
         assert directory.half_seeded
 
@@ -381,7 +673,7 @@ class TestRoom:
         directory.adopt("adopted")
         with pytest.raises(SeedError, match="was emptied to make room"):
             directory.replace(lambda: iter([b"no archive"]), "www1", worthless=True)
-        assert siblings(config) == ["mysql"]
+        assert own(config) == []
         assert not directory.seeded
         assert directory.half_seeded
         directory.replace(lambda: stream_backup(OPTIONS), "www1")
