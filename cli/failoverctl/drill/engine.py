@@ -708,6 +708,8 @@ class _Drill:
             with contextlib.suppress(FailoverctlError):
                 made.fired = made.fired or made.injected.fired()
             made.injected.revert()
+            # A host that could not be reached tells only now.
+            made.fired = made.fired or made.injected.fired()
         except Exception as error:  # The other faults have to be undone too, whatever this one came across.
             self._act("heal", made.ident, made.title, "failed", began, self._edges.clock(), made.hosts, str(error))
             self._told.doubts.append(f"{made.title}: could not be undone: {error}")
@@ -716,7 +718,7 @@ class _Drill:
         made.healed = True
         self._touched = self._edges.clock()
         if made.fired:
-            self._told.doubts.append(f"{made.title}: undone by its dead-man, before it should")
+            self._told.doubts.append(f"{made.title}: undone by its dead-man on the host, and not when it should be")
         self._act("heal", made.ident, made.title, "healed", began, self._edges.clock(), made.hosts)
         return True
 

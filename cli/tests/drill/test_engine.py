@@ -74,7 +74,7 @@ class FakeInjected:
             raise FailoverctlError(f"{self.name} does not let go")
 
     def fired(self) -> bool:
-        return self.name in self.stage.fired
+        return self.name in self.stage.fired or (bool(self.reverted) and self.name in self.stage.fired_late)
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class Stage:
         self.stuck: set[str] = set()
         self.impossible: set[str] = set()
         self.fired: set[str] = set()
+        self.fired_late: set[str] = set()
         self.lock = LockAnswer(True)
         self.story = Story()
         self.breaks: Callable[[], None] = self.fail_over
@@ -516,6 +517,14 @@ def test_a_fault_that_ends_by_its_dead_man_proves_nothing(stage: Stage) -> None:
     result, _ = run(stage)
     assert result["verdict"] == "unknown"
     assert "undone by its dead-man" in result["reason"]
+    assert result["drill"]["faults"][0]["deadman_fired"]
+
+
+def test_a_dead_man_of_a_host_that_was_out_of_reach_is_known_after_the_healing(stage: Stage) -> None:
+    stage.fired_late = {"power_off"}
+    result, _ = run(stage)
+    assert result["verdict"] == "unknown"
+    assert "undone by its dead-man on the host, and not when it should be" in result["reason"]
     assert result["drill"]["faults"][0]["deadman_fired"]
 
 
