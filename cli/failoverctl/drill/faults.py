@@ -560,7 +560,9 @@ def _service(scene: Scene, name: str, order: Mapping[str, Any]) -> tuple[str, st
     run = (
         f"umask 077 && mkdir -p {deadman.FOLDER} && cat > {file}.py && "
         f"systemd-run --quiet --collect --unit={unit} --service-type=notify -- "
-        f"python3 {file}.py {shlex.quote(json.dumps(order, separators=(',', ':')))}"
+        f"python3 {file}.py {shlex.quote(json.dumps(order, separators=(',', ':')))} || "
+        # systemd-run says that it ended; why, its journal has.
+        f"{{ sleep 0.2; journalctl --unit={unit} --lines=3 --output=cat --no-pager _COMM=python3 >&2; exit 1; }}"
     )
     return run, program(name), f"systemctl stop {unit} 2>/dev/null; rm -f {file}.py"
 

@@ -265,8 +265,10 @@ class Targets:
         if command[0].endswith("ssh") and done.returncode == 255:
             raise TargetError(f"{host} cannot be reached: {_said(done)}")
         if check and done.returncode != 0:
+            # A script of ours tells nobody anything; what it said does.
+            what = "what was done" if list(argv[:2]) == ["sh", "-c"] else f"`{shlex.join(argv)[:200]}`"
             raise TargetError(
-                f"`{shlex.join(argv)[:200]}` on {host} ended with {done.returncode}: {_said(done)}",
+                f"{what} on {host} ended with {done.returncode}: {_said(done)}",
                 exit_code=ExitCode.FAILED,
             )
         return done

@@ -167,3 +167,11 @@ def test_connections_of_drills_that_were_killed_are_ended(tmp_path: Path) -> Non
         folder.mkdir()
     sweep(tmp_path)
     assert [folder.exists() for folder in (gone, here, strange)] == [False, True, True]
+
+
+def test_a_script_that_failed_is_told_by_what_it_said(estate: Estate) -> None:
+    with (
+        Targets(estate, {"www1": FakeWay()}) as targets,
+        pytest.raises(TargetError, match=r"^what was done on www1 ended with 1: there is no PHP"),
+    ):
+        targets.run("www1", ["sh", "-c", "echo there is no PHP >&2; exit 1"], check=True)
