@@ -612,7 +612,16 @@ class _Drill:
                 text = "" if done.exit_code == 0 else f"ended with {done.exit_code} when it was not killed"
                 if text:
                     return self._say_failed(ident, title, text)
-                self._act("command", ident, title, "ended", now, now, (), f"killed at {entry - 1} entries before")
+                self._act(
+                    "command",
+                    ident,
+                    title,
+                    "ended",
+                    now,
+                    now,
+                    (),
+                    f"it was killed {(entry - 1) // step.every} times before",
+                )
                 self._within(step.after)
                 return len(self._told.failures) == failures
             where = f"{title}, killed at {done.killed_at!r}"
