@@ -333,16 +333,21 @@ class _Conductor:
             self._write(Note(text=text))
             return Verdict("failed", ExitCode.FAILED, text), None
         self._write(ProbeEvent(event="started"))
+        locked = False
         try:
             calm = self._until_steady(probe, baseline_seconds, baseline_seconds + 10.0)
             if not calm and not self._interrupts:
                 self._write(Note(text="clients are not served well before the runbook begins"))
             verdict = self._playbook()
-            if not self._interrupts:
+            locked = verdict.word == "locked"
+            if not self._interrupts and not locked:
                 self._until_steady(probe, STEADY_SECONDS, SETTLE_TIMEOUT_SECONDS)
         finally:
-            probe.stop()
+            probe.stop(final_read=not locked)
         self._write(ProbeEvent(event="stopped"))
+        if locked:
+            # What clients saw is the doing of the run that holds the lock, and no word about this one.
+            return verdict, None
         promised = self._order.estate.objectives
         try:
             found = analyse(

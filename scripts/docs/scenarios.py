@@ -19,6 +19,9 @@ STEPS = {
     "command": "words of failoverctl, with `{primary}`, `{replica}`, `{old_primary}`, `{witness}` in them; it shares "
     "the lock of the drill. `expect_exit` (0; or a list), `expect_codes` (of refusals and problems), `limit_seconds` "
     "(180), `kill_at` (phase, play, task or step: kill it there with everything it started)",
+    "kill_each": "words of failoverctl; run again and again, each time killed one entry of its journal later (or "
+    "`every` so many), until it comes to its end. `then`: commands, of which one finishes each killed run, in turn; "
+    "`before` and `after`: steps around each run; `limit_seconds` (1800)",
     "heal": "undo the fault of that id, or `all`",
     "repeat": "so often, what stands in `do`",
 }

@@ -120,7 +120,9 @@ def ask_name(question: str, name: str, given: str) -> None:
 
     :raises FailoverctlError: when another name was given.
     """
-    typed = given or click.prompt(f"{question}. Type the name of the estate to go on", err=True, default="")
+    typed = given or click.prompt(
+        f"{question}. Type the name of the estate to go on", err=True, default="", show_default=False
+    )
     if str(typed).strip() != name:
         raise FailoverctlError(
             f"this estate is called {name!r}, not {str(typed).strip()!r}; nothing was done.",

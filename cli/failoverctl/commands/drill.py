@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from failoverctl.commands.app import App, app_of, common_options, out, talk, tell
-from failoverctl.commands.conducting import ask, explain, look, mention_unfinished, require_answer, show_state
+from failoverctl.commands.conducting import ask, ask_name, explain, look, mention_unfinished, require_answer, show_state
 from failoverctl.errors import ExitCode, FailoverctlError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def show(ctx: click.Context, scenario: str, as_json: bool) -> None:
     "--confirm",
     default="",
     metavar="ESTATE",
-    help="The name of the estate; needed where failover_environment is production.",
+    help="The name of the estate; --yes does not give it where failover_environment is production.",
 )
 @click.option("-y", "--yes", is_flag=True, envvar="FAILOVERCTL_YES", show_envvar=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print what came of every run at the end.")
@@ -172,10 +172,15 @@ def run(
             exit_code=ExitCode.USAGE,
         )
     mention_unfinished(settings, estate)
-    if not yes:
+    # What is refused anyway is not asked about, and no host hears of it.
+    if not yes and not all(_where_not(item, estate) for item in chosen):
         show_state(app, estate, look(settings, estate))
         tell(_consequence(settings, estate, chosen, repeat))
-        ask("Break it?", yes)
+        if estate.environment == "production":
+            ask_name("This is production", estate.name, confirm)
+            confirm = estate.name
+        else:
+            ask("Break it?", yes)
     outcomes = _run_all(app, settings, estate, chosen, repeat, confirm)
     _last_words(app, chosen, outcomes, as_json)
     ctx.exit(exit_code([str(outcome.result["verdict"]) for outcome in outcomes], outcomes))

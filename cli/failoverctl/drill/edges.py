@@ -125,6 +125,7 @@ class Edges:
     """Everything outside of this process, so that tests can stand in for it."""
 
     faults: Mapping[str, Fault]
+    in_lab: Callable[[], bool]
     targets: Callable[[], Targets]
     ask: Callable[[], Sequence[HostReport]]
     lock: Callable[[str, float], LockAnswer]
@@ -135,6 +136,7 @@ class Edges:
     sampler: Callable[[Targets, Path], Recorder]
     writers: Callable[[Targets, str, str], InsideWriters]
     command: Callable[[CommandStep, Sequence[str], str, Path], Running]
+    killed: Callable[[Sequence[str], int, str, Path], Running]
     ahead: Callable[[], Mapping[str, tuple[float, float]]] = dict
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
@@ -146,6 +148,7 @@ def real_edges(settings: Settings, estate: Estate) -> Edges:
     from failoverctl.drill.faults import CATALOGUE
     from failoverctl.drill.observe import Sampler, Writers
     from failoverctl.drill.targets import Targets as RealTargets
+    from failoverctl.drill.targets import find_lab
     from failoverctl.probe import Probe, load
 
     def ahead() -> dict[str, tuple[float, float]]:
@@ -158,6 +161,7 @@ def real_edges(settings: Settings, estate: Estate) -> Edges:
 
     return Edges(
         faults=CATALOGUE,
+        in_lab=lambda: find_lab(estate) is not None,
         targets=lambda: RealTargets.open(settings, estate),
         ask=lambda: estate_query.ask(settings, estate),
         lock=lambda run_id, seconds: estate_query.acquire_lock(
@@ -176,5 +180,6 @@ def real_edges(settings: Settings, estate: Estate) -> Edges:
             password=password,
         ),
         command=lambda step, words, run_id, folder: Command(words, settings, run_id, folder, kill_at=step.kill_at),
+        killed=lambda words, entry, run_id, folder: Command(words, settings, run_id, folder, kill_entry=entry),
         ahead=ahead,
     )

@@ -22,7 +22,7 @@ from failoverctl.conduct import Outcome, View, on_interrupt, owner, result_docum
 from failoverctl.config import Settings
 from failoverctl.drill import gates, history, marks, phases, rows
 from failoverctl.drill import verdict as verdicts
-from failoverctl.drill.edges import Edges, Fault, Injected, InsideWriters, Prober, Recorder, Targets
+from failoverctl.drill.edges import Edges, Fault, Injected, InsideWriters, Prober, Recorder, Running, Targets
 from failoverctl.drill.nested import Done
 from failoverctl.drill.plan import (
     AGAIN,
@@ -46,6 +46,7 @@ from failoverctl.drill.scenario import (
     CommandStep,
     FaultStep,
     HealStep,
+    KillEachStep,
     Scenario,
     Step,
     WaitForStep,
@@ -196,6 +197,7 @@ class _Drill:
         self._counts: dict[str, int] = {}
         self._interrupts = 0
         self._undoing = False
+        self._inside = False
         self._method_began: float | None = None
         self._served_at = edges.clock()
         self._touched = edges.clock()
@@ -217,6 +219,17 @@ class _Drill:
     def run(self) -> Verdict:
         """Play the scenario; return the verdict."""
         self._write(RunStarted(runbook=history.RUNBOOK, run_id=self._folder.run_id, request=self._folder.request()))
+        # Before any host hears of it.
+        found = gates.refusals(
+            self._scenario,
+            self._order.estate,
+            self._edges.faults,
+            lab=self._edges.in_lab(),
+            confirmed=self._order.confirmed,
+            today=datetime.now(UTC).date(),
+        )
+        if found:
+            return self._refused(found)
         refused = self._lock()
         if refused is not None:
             return refused
@@ -265,16 +278,6 @@ class _Drill:
         with contextlib.ExitStack() as stack:
             self._targets = self._edges.targets()
             stack.callback(self._targets.close)
-            found = gates.refusals(
-                self._scenario,
-                self._order.estate,
-                self._edges.faults,
-                lab=bool(self._targets.lab),
-                confirmed=self._order.confirmed,
-                today=datetime.now(UTC).date(),
-            )
-            if found:
-                return self._refused(found)
             not_steady = self._steady()
             if not_steady:
                 return self._refused(not_steady)
@@ -534,6 +537,10 @@ class _Drill:
                 planned = Planned("Act", title_of(step, faults, (), words))
                 with self._phase(planned) as phase:
                     phase.failed = not self._command(step, words, planned.title)
+            case KillEachStep():
+                words = [_with_hosts(word, world) for word in step.words]
+                with self._phase(Planned("Act", title_of(step, faults, (), words))) as phase:
+                    phase.failed = not self._kill_each(step)
             case HealStep():
                 with self._phase(Planned("Act", title_of(step, faults, ()))) as phase:
                     chosen = [made for made in self._made if step.what in ("all", made.ident)]
@@ -585,11 +592,67 @@ class _Drill:
         self._told.failures.append(f"{step.condition.text}: not within {step.limit_seconds:g} s; {observed}")
         return False
 
-    def _command(self, step: CommandStep, words: Sequence[str], title: str) -> bool:
-        began = self._edges.clock()
-        ident = self._unique("command")
-        self._act("command", ident, title, "begun", began, began)
-        running = self._edges.command(step, words, self._folder.run_id, self._folder.path / "commands")
+    def _kill_each(self, step: KillEachStep) -> bool:
+        """Kill a command at one entry of its journal after the other; return whether every killed run was finished."""
+        deadline = self._edges.clock() + step.limit_seconds
+        entry, failures = 1, len(self._told.failures)
+        while True:
+            then = step.then[(entry - 1) // step.every % len(step.then)]
+            self._within(step.before, (CommandStep(step.words), CommandStep(then), *step.after))
+            words = [_with_hosts(word, self._world()) for word in step.words]
+            title = f"failoverctl {' '.join(words)}"
+            ident, began = self._unique("command"), self._edges.clock()
+            self._act("command", ident, title, "begun", began, began)
+            running = self._edges.killed(words, entry, self._folder.run_id, self._folder.path / "commands")
+            done = self._ended(running, max(1.0, deadline - self._edges.clock()))
+            now = self._edges.clock()
+            if done is None:
+                return self._say_failed(ident, title, f"not over after {step.limit_seconds:g} s")
+            if not done.killed:
+                text = "" if done.exit_code == 0 else f"ended with {done.exit_code} when it was not killed"
+                if text:
+                    return self._say_failed(ident, title, text)
+                self._act(
+                    "command",
+                    ident,
+                    title,
+                    "ended",
+                    now,
+                    now,
+                    (),
+                    f"it was killed {(entry - 1) // step.every} times before",
+                )
+                self._within(step.after)
+                return len(self._told.failures) == failures
+            where = f"{title}, killed at {done.killed_at!r}"
+            self._act("command", ident, where, "killed", now, now)
+            self._within((CommandStep(then),), step.after)
+            self._within(step.after)
+            if len(self._told.failures) > failures:
+                # What the next run finds is no longer what it is to be tried on.
+                self._told.failures.append(f"{where}: what came after it is not as it should be")
+                return False
+            entry += step.every
+
+    def _within(self, steps: Sequence[Step], following: Sequence[Step] = ()) -> None:
+        """Play steps as part of the one that is played; ``following`` are played after them."""
+        ahead, self._inside = self._ahead, True
+        try:
+            listed = list(unrolled(steps))
+            for position, step in enumerate(listed, start=1):
+                self._ahead = [*listed[position:], *following, *ahead]
+                self._play(step)
+        finally:
+            self._ahead, self._inside = ahead, False
+
+    def _say_failed(self, ident: str, title: str, text: str) -> bool:
+        now = self._edges.clock()
+        self._act("command", ident, title, "failed", now, now, (), text)
+        self._told.failures.append(f"{title}: {text}")
+        return False
+
+    def _ended(self, running: Running, limit_seconds: float) -> Done | None:
+        """Wait until a command has ended and return how; None when it had to be killed after the limit."""
         ended: list[Done] = []
 
         def over() -> bool:
@@ -598,7 +661,7 @@ class _Drill:
             return bool(ended)
 
         try:
-            self._until(over, step.limit_seconds)
+            self._until(over, limit_seconds)
         except _StopError:
             running.interrupt()
             deadline = self._edges.clock() + 60.0
@@ -608,7 +671,14 @@ class _Drill:
         finally:
             if not ended:
                 running.kill()
-        text = self._complaint(step, ended[0] if ended else None)
+        return ended[0] if ended else None
+
+    def _command(self, step: CommandStep, words: Sequence[str], title: str) -> bool:
+        began = self._edges.clock()
+        ident = self._unique("command")
+        self._act("command", ident, title, "begun", began, began)
+        running = self._edges.command(step, words, self._folder.run_id, self._folder.path / "commands")
+        text = self._complaint(step, self._ended(running, step.limit_seconds))
         event = "failed" if text else "ended"
         self._act("command", ident, title, event, self._edges.clock(), self._edges.clock(), (), text)
         if text:
@@ -647,6 +717,8 @@ class _Drill:
             with contextlib.suppress(FailoverctlError):
                 made.fired = made.fired or made.injected.fired()
             made.injected.revert()
+            # A host that could not be reached tells only now.
+            made.fired = made.fired or made.injected.fired()
         except Exception as error:  # The other faults have to be undone too, whatever this one came across.
             self._act("heal", made.ident, made.title, "failed", began, self._edges.clock(), made.hosts, str(error))
             self._told.doubts.append(f"{made.title}: could not be undone: {error}")
@@ -655,7 +727,7 @@ class _Drill:
         made.healed = True
         self._touched = self._edges.clock()
         if made.fired:
-            self._told.doubts.append(f"{made.title}: undone by its dead-man, before it should")
+            self._told.doubts.append(f"{made.title}: undone by its dead-man on the host, and not when it should be")
         self._act("heal", made.ident, made.title, "healed", began, self._edges.clock(), made.hosts)
         return True
 
@@ -758,10 +830,7 @@ class _Drill:
 
     def _decide(self) -> Verdict:
         self._stop_sampler()
-        outside: list[str] = []
-        sampled = False
-        if self._probe is not None:
-            outside, sampled = self._analyse()
+        outside, sampled = self._analyse() if self._probe is not None else ([], None)
         told = self._told
         findings = verdicts.Findings(
             probe=self._found,
@@ -788,8 +857,8 @@ class _Drill:
         word = self._judgement.word
         return Verdict(word, EXIT_CODES[word], "; ".join(self._judgement.reasons))
 
-    def _analyse(self) -> tuple[list[str], bool]:
-        """Judge what was recorded; return proofs of writes outside of the term, and whether hosts were sampled."""
+    def _analyse(self) -> tuple[list[str], verdicts.Sampled | None]:
+        """Judge what was recorded; return proofs that the probe does not have, and what the samples say."""
         from failoverctl.probe.checker import check, find_two_writers
 
         place = self._folder.path / "probe"
@@ -800,7 +869,7 @@ class _Drill:
                 recorded = self._edges.load(place)
         except ProbeFilesError as error:
             self._told.doubts.append(f"what the prober left cannot be read: {error}")
-            return [], False
+            return [], None
         zero = recorded.meta.monotonic_zero
         inside = read_samples(self._folder.path / "samples.jsonl", zero)
         promised = self._order.estate.objectives
@@ -810,9 +879,13 @@ class _Drill:
         self._found = check(recorded, limits)
         seen = replace(recorded, samples=inside) if inside else recorded
         self._timeline = phases.measure(seen, self._state.acts, self._marks(recorded))
-        proofs, _doubts, _notes = find_two_writers(recorded.ops, inside)
+        proofs, doubts, notes = find_two_writers(recorded.ops, seen.samples)
+        self._told.doubts += doubts
+        hosts = sorted({sample.host for sample in seen.samples})
         known = {*self._found.reasons}
-        return [text for text in proofs if text not in known], bool(inside or recorded.samples)
+        return [text for text in proofs if text not in known], verdicts.Sampled(
+            tuple(hosts), len(seen.samples), proofs, notes
+        )
 
     def _marks(self, recorded: History) -> tuple[phases.Mark, ...]:
         """What the agents logged meanwhile, in the prober's time."""
@@ -858,6 +931,9 @@ class _Drill:
 
     @contextmanager
     def _phase(self, planned: Planned) -> Iterator[_Phase]:
+        if self._inside:
+            yield _Phase()
+            return
         self._write(PhaseStarted(phase=planned.phase, title=planned.title))
         began = self._edges.clock()
         phase = _Phase()

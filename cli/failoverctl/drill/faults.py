@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from failoverctl.drill import deadman
 from failoverctl.drill.remote import program
-from failoverctl.drill.targets import TargetError, Targets
+from failoverctl.drill.targets import SshPeer, TargetError, Targets
 from failoverctl.errors import ExitCode, FailoverctlError
 from failoverctl.problems import nearest
 
@@ -120,13 +120,17 @@ class Deed:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a plan is made from: the estate, the hosts it is about, its options, and a name that nobody else has."""
+    """What a plan is made from: the estate, the hosts it is about, its options, and a name that nobody else has.
+
+    ``peers`` are the ends of our ssh connections, by host.
+    """
 
     estate: Estate
     hosts: tuple[str, ...]
     options: Mapping[str, Any]
     tag: str
     in_lab: bool
+    peers: Mapping[str, SshPeer] = field(default_factory=dict)
 
     def address(self, host: str) -> str:
         """Return the IP address of a host."""
@@ -193,6 +197,7 @@ class Fault:
             options=values,
             tag=secrets.token_hex(3),
             in_lab=targets.laboratory is not None,
+            peers={host: peer for host in targets.hosts if (peer := targets.peer(host)) is not None},
         )
         if self.needs_host and not scene.hosts:
             raise TargetError(f"{self.name}: there is no such host at the moment", exit_code=ExitCode.FAILED)
@@ -457,20 +462,31 @@ def nft_table(name: str, rules_in: Iterable[str], rules_out: Iterable[str]) -> s
 
 
 def cut_rules(
-    addresses: Sequence[str] | None, ports: Sequence[int] = (), *, outgoing: bool, what: str = "drop"
+    addresses: Sequence[str] | None,
+    ports: Sequence[int] = (),
+    *,
+    outgoing: bool,
+    what: str = "drop",
+    peer: SshPeer | None = None,
 ) -> list[str]:
     """Return the rules that drop what comes from some addresses, or goes to them.
 
     :param addresses: None is everybody; the ssh connections that come to this host are spared then.
     :param ports: drop only what belongs to these TCP ports of either side.
     :param what: the verdict, with conditions before it.
+    :param peer: our end of the ssh connection to this host, which is spared whatever is dropped: this machine may be
+        one of the hosts that are cut off, or reach this one through one of them.
     """
-    direction = "daddr" if outgoing else "saddr"
+    direction, own = ("daddr", "sport") if outgoing else ("saddr", "dport")
     matches: list[str] = []
     spared: list[str] = []
+    if peer is not None:
+        word = "ip6" if ":" in peer.address else "ip"
+        spared = [f"{word} {direction} {peer.address} tcp {own} {peer.port} accept"]
     if addresses is None:
         matches = [""]
-        spared = [f"tcp {'sport' if outgoing else 'dport'} {_SSH_PORT} accept"]
+        ssh_ports = {_SSH_PORT} | ({peer.port} if peer is not None else set())
+        spared += [f"tcp {own} {port} accept" for port in sorted(ssh_ports)]
     for version, word in ((4, "ip"), (6, "ip6")):
         some = [address for address in addresses or () if ipaddress.ip_address(address).version == version]
         if some:
@@ -520,8 +536,9 @@ def _cut(scene: Scene) -> list[Deed]:
     deeds = []
     for host in _names(scene.options["from"]):
         addresses = None if to is None else _peers(scene, host, _names(to))
-        out = cut_rules(addresses, ports, outgoing=True)
-        back = [] if one_way else cut_rules(addresses, ports, outgoing=False)
+        peer = scene.peers.get(host)
+        out = cut_rules(addresses, ports, outgoing=True, peer=peer)
+        back = [] if one_way else cut_rules(addresses, ports, outgoing=False, peer=peer)
         name = _table(scene)
         deeds.append(Deed(host, _nft(nft_table(name, back, out)), _no_table(name)))
     return deeds
@@ -543,7 +560,9 @@ def _service(scene: Scene, name: str, order: Mapping[str, Any]) -> tuple[str, st
     run = (
         f"umask 077 && mkdir -p {deadman.FOLDER} && cat > {file}.py && "
         f"systemd-run --quiet --collect --unit={unit} --service-type=notify -- "
-        f"python3 {file}.py {shlex.quote(json.dumps(order, separators=(',', ':')))}"
+        f"python3 {file}.py {shlex.quote(json.dumps(order, separators=(',', ':')))} || "
+        # systemd-run says that it ended; why, its journal has.
+        f"{{ sleep 0.2; journalctl --unit={unit} --lines=3 --output=cat --no-pager _COMM=python3 >&2; exit 1; }}"
     )
     return run, program(name), f"systemctl stop {unit} 2>/dev/null; rm -f {file}.py"
 
@@ -578,7 +597,8 @@ def _flap_link(scene: Scene) -> list[Deed]:
     for host in scene.hosts:
         to = scene.options["to"]
         addresses = None if to is None else _peers(scene, host, _names(to))
-        rules = [cut_rules(addresses, outgoing=outgoing) for outgoing in (False, True)]
+        peer = scene.peers.get(host)
+        rules = [cut_rules(addresses, outgoing=outgoing, peer=peer) for outgoing in (False, True)]
         script = (
             f"i=0; while [ $i -lt {int(times)} ]; do\n{_nft(nft_table(name, *rules))}sleep {float(off):g}\n"
             f"{_no_table(name)}\nsleep {float(on):g}\ni=$((i + 1)); done\n"
@@ -598,7 +618,13 @@ _DELETE_TABLES = (
 )
 # What flaps is stopped first, or it would cut again.
 _HEAL_LINKS = f"systemctl stop '{UNIT}-flap-*' '{UNIT}-relay-*' 2>/dev/null; {_DELETE_TABLES}"
-_HEAL = f"{_HEAL_LINKS}; systemctl stop '{UNIT}-*' 2>/dev/null; rm -rf {deadman.FOLDER}"
+_RELOAD_PHP = "systemctl reload 'php*-fpm.service'"
+#: Takes away what _break_php put over the settings of PHP.
+_UNBREAK_PHP = (
+    f"found=; for target in $(findmnt -rno TARGET,SOURCE | grep {UNIT}-php- | cut -d' ' -f1); do "
+    f'umount "$target"; found=yes; done; if [ -n "$found" ]; then {_RELOAD_PHP}; fi'
+)
+_HEAL = f"{_HEAL_LINKS}; {_UNBREAK_PHP}; systemctl stop '{UNIT}-*' 2>/dev/null; rm -rf {deadman.FOLDER}"
 
 
 def _heal_links(scene: Scene) -> list[Deed]:
@@ -613,10 +639,24 @@ def _fill_disk(scene: Scene) -> list[Deed]:
     order = {
         "folder": str(scene.options["folder"]),
         "leave_bytes": int(scene.options["leave_bytes"]),
-        "own_only": scene.in_lab,
+        # The disk of the system is shared by all hosts of a lab.
+        "own_only": scene.in_lab or not scene.options["system_disk"],
     }
     do, feed, undo = _service(scene, "filler", order)
     return [Deed(host, do, undo, feed=feed) for host in scene.hosts]
+
+
+def _break_php(scene: Scene) -> list[Deed]:
+    # Over the file and not into it: a mount does not outlive a reboot. The master of FPM, root, reads it again.
+    broken = f"{deadman.FOLDER}/{UNIT}-php-{scene.tag}"
+    do = (
+        f"set -e; umask 077; mkdir -p {deadman.FOLDER}; found=; for ini in /etc/php/*/fpm/php.ini; do "
+        f'[ -e "$ini" ] || continue; found=yes; copy="{broken}-$(echo "$ini" | tr / _)"; '
+        '{ cat "$ini"; echo; echo "auto_prepend_file = /nonexistent/failover-drill.php"; } > "$copy"; '
+        'mount --bind "$copy" "$ini"; done; '
+        f'if [ -z "$found" ]; then echo "no PHP-FPM is on this host" >&2; exit 1; fi; {_RELOAD_PHP}'
+    )
+    return [Deed(host, do, f"{_UNBREAK_PHP}; rm -f {broken}-*") for host in scene.hosts]
 
 
 def _free_disk(scene: Scene) -> list[Deed]:
@@ -779,8 +819,17 @@ CATALOGUE: dict[str, Fault] = {
             {
                 "leave_bytes": Option("whole", "what is left", default=0, low=0),
                 "folder": Option("text", "a folder on that file system", default=DATA_DIRECTORY),
+                "system_disk": Option(
+                    "flag", "fill it also where it is the disk of the system itself; never in a lab", default=False
+                ),
             },
             undone="the room is given back; so it is when the host dies",
+        ),
+        Fault(
+            "break_php",
+            "Let every PHP page on {hosts} fail with status 500",
+            _break_php,
+            undone="PHP-FPM has its settings again",
         ),
         Fault("free_disk", "Give the room back that a drill took on {hosts}", _free_disk),
         Fault(

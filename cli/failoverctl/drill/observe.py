@@ -299,12 +299,12 @@ class Sampler:
 
 
 def _observation(host: str, line: Mapping[str, Any], offset: float) -> Observation:
-    at = float(line["t"]) + offset
+    done = float(line["t"]) + offset
     moment = datetime.datetime.fromtimestamp(float(line["utc"]), datetime.UTC)
     return Observation(
         host=host,
-        at=at,
-        done=at,
+        at=float(line.get("asked", line["t"])) + offset,
+        done=done,
         utc=moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         role=line["role"],
         term=line["term"],

@@ -10,6 +10,7 @@ from failoverctl.drill.scenario import (
     CommandStep,
     FaultStep,
     HealStep,
+    KillEachStep,
     RepeatStep,
     Scenario,
     Step,
@@ -53,6 +54,10 @@ SPOKEN: Mapping[str, str] = {
     "all_data": "all data hosts",
     "all": "all hosts",
 }
+
+
+#: How they are called where one of them is meant already: nobody is cut off from himself.
+_OTHERS: Mapping[str, str] = {"all_data": "all other data hosts", "all": "all other hosts"}
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,8 @@ def unrolled(steps: Iterable[Step]) -> Iterator[Step]:
 
 
 def _planned(step: Step, faults: Mapping[str, Named]) -> Planned:
-    limit = step.limit_seconds if isinstance(step, WaitForStep | CommandStep) else None
-    words = [_without_marks(word) for word in step.words] if isinstance(step, CommandStep) else ()
+    limit = step.limit_seconds if isinstance(step, WaitForStep | CommandStep | KillEachStep) else None
+    words = [_without_marks(word) for word in step.words] if isinstance(step, CommandStep | KillEachStep) else ()
     return Planned("Act", title_of(step, faults, list(step.hosts) if isinstance(step, FaultStep) else [], words), limit)
 
 
@@ -124,10 +129,21 @@ def title_of(step: Step, faults: Mapping[str, Named], hosts: Sequence[str], word
         case CommandStep():
             ending = f", killed at {step.kill_at}" if step.kill_at else ""
             return "failoverctl " + " ".join(words or step.words) + ending
+        case KillEachStep():
+            entries = "every entry" if step.every == 1 else f"every {ordinal(step.every)} entry"
+            ways = " or ".join(then[0] for then in step.then)
+            named = " ".join(words or step.words)
+            return f"failoverctl {named}, killed at {entries} of its journal in turn, each finished by {ways}"
         case HealStep():
             return "Undo everything" if step.what == "all" else f"Undo {step.what}"
         case RepeatStep():
             return f"{step.times} times"
+
+
+def ordinal(number: int) -> str:
+    """Return a number as the place in a row: 2nd, 3rd, 11th."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _fault(step: FaultStep, faults: Mapping[str, Named], hosts: Sequence[str]) -> str:
@@ -138,6 +154,11 @@ def _fault(step: FaultStep, faults: Mapping[str, Named], hosts: Sequence[str]) -
     words = _Words({key: _spoken(option.default) for key, option in fault.options.items()})
     words["to"] = "everybody"
     words |= {key: _spoken(value) for key, value in step.options.items()}
+    one, to = step.options.get("from"), step.options.get("to")
+    if isinstance(one, tuple) and isinstance(to, tuple) and set(to) - set(one):
+        words["to"] = _spoken(tuple(host for host in to if host not in one))
+    elif isinstance(to, str) and to in _OTHERS:
+        words["to"] = _OTHERS[to]
     words["hosts"] = _spoken(hosts)
     return fault.summary.format_map(words).rstrip(".") + lasting
 
@@ -153,10 +174,9 @@ def _spoken(value: object) -> str:
     """Return a value as a sentence has it: selectors in words; a tuple is of hosts that are known, by their names."""
     if value is None:
         return ""
-    if isinstance(value, tuple):
-        return " and ".join(map(str, value))
-    if isinstance(value, list):
-        return " and ".join(_spoken(item) for item in value)
+    if isinstance(value, tuple | list):
+        words = [str(item) if isinstance(value, tuple) else _spoken(item) for item in value]
+        return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
     return SPOKEN.get(str(value), str(value))
 
 

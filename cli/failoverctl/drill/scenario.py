@@ -77,6 +77,22 @@ class CommandStep:
 
 
 @dataclass(frozen=True)
+class KillEachStep:
+    """Run failoverctl again and again, each time killed one entry of its journal later, until it comes to its end.
+
+    ``then`` are commands of which one finishes each killed run, in turn. ``before`` and ``after`` are played around
+    each run; every ``every``-th entry is one at which it is killed.
+    """
+
+    words: tuple[str, ...]
+    then: tuple[tuple[str, ...], ...]
+    before: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
+    every: int = 1
+    limit_seconds: float = 1800.0
+
+
+@dataclass(frozen=True)
 class HealStep:
     """Undo one fault by its id, or all."""
 
@@ -91,7 +107,7 @@ class RepeatStep:
     steps: tuple[Step, ...]
 
 
-Step: TypeAlias = FaultStep | WaitStep | WaitForStep | CommandStep | HealStep | RepeatStep
+Step: TypeAlias = FaultStep | WaitStep | WaitForStep | CommandStep | KillEachStep | HealStep | RepeatStep
 
 
 @dataclass(frozen=True)
@@ -179,6 +195,9 @@ def flatten(steps: Iterable[Step]) -> Iterator[Step]:
     for step in steps:
         if isinstance(step, RepeatStep):
             yield from flatten(step.steps)
+        elif isinstance(step, KillEachStep):
+            yield step
+            yield from flatten((*step.before, *step.after))
         else:
             yield step
 
@@ -190,7 +209,7 @@ def longest_of(step: Step) -> float:
             return (step.seconds or 0.0) + 30.0
         case WaitStep():
             return step.seconds
-        case WaitForStep() | CommandStep():
+        case WaitForStep() | CommandStep() | KillEachStep():
             return step.limit_seconds
         case HealStep():
             return 30.0
@@ -300,7 +319,7 @@ KEYS: Mapping[str, str] = {
     "objectives": "`rto_seconds` (by default the estate's; null is none), `http_after_write_seconds`, `whole_seconds`",
     "load": "`writers`, `rate_hz`, `http`, `good_ms`, `timeout_ms`, `baseline_seconds`, `direct`",
     "steady_state": "conditions that must hold before it starts and again after it ended",
-    "method": "steps: `fault`, `wait`, `wait_for`, `command`, `heal`, `repeat`",
+    "method": "steps: `fault`, `wait`, `wait_for`, `command`, `kill_each`, `heal`, `repeat`",
     "expect": "`primary` (moves, stays), `terms` (how many, or least and most), `writes` (served, stopped, any), "
     "`clients_may_hang`, `problems` (codes that must be seen), `holds` (conditions before healing)",
     "abort_when": "conditions that end the method at once",
@@ -508,6 +527,8 @@ class _Reader:
                 return WaitForStep(condition, limit) if condition is not None else None
             case "command":
                 return self._command(part)
+            case "kill_each":
+                return self._kill_each(node, part)
             case "heal":
                 what = self._text(part, "heal", "")
                 if what != "all" and what not in self._idents:
@@ -523,23 +544,25 @@ class _Reader:
             self._say(node, "missing_key", "repeat needs `do`, a list of steps")
         return RepeatStep(self._whole(part, "repeat", 1, 1, 1000), steps)
 
+    def _kill_each(self, node: yaml.Node, part: Mapping[str, yaml.Node]) -> Step:
+        words = self._command_words(part["kill_each"], "kill_each")
+        then = part.get("then")
+        lists = then.value if isinstance(then, yaml.SequenceNode) else []
+        finishing = tuple(self._command_words(item, "then") for item in lists)
+        if not finishing:
+            self._say(then or node, "missing_key", "kill_each needs `then`, a list of commands: [[resume, --yes]]")
+        default = KillEachStep((), ())
+        return KillEachStep(
+            words=words,
+            then=finishing,
+            before=self._steps(part.get("before")),
+            after=self._steps(part.get("after")),
+            every=self._whole(part, "every", default.every, 1, 100),
+            limit_seconds=self._number(part, "limit_seconds", default.limit_seconds, 1, 7200),
+        )
+
     def _command(self, part: Mapping[str, yaml.Node]) -> Step:
-        words = self._texts(part["command"], "command")
-        if words and words[0] not in self._words.commands:
-            self._say(
-                part["command"],
-                "unknown_command",
-                f"a drill cannot run `failoverctl {words[0]}`",
-                nearest(words[0], self._words.commands),
-            )
-        for word in words:
-            for selector in _WORD_SELECTOR.findall(word):
-                if selector not in SELECTORS:
-                    self._say(
-                        part["command"], "unknown_host", f"unknown host {{{selector}}}", nearest(selector, SELECTORS)
-                    )
-        if not words:
-            self._say(part["command"], "wrong_value", "command must be a list of words")
+        words = self._command_words(part["command"], "command")
         default = CommandStep(())
         exits = tuple(int(value) for value in self._numbers(part.get("expect_exit"), "expect_exit"))
         return CommandStep(
@@ -549,6 +572,24 @@ class _Reader:
             kill_at=self._text(part, "kill_at", ""),
             limit_seconds=self._number(part, "limit_seconds", default.limit_seconds, 1, 3600),
         )
+
+    def _command_words(self, node: yaml.Node, where: str) -> tuple[str, ...]:
+        """Return the words of a command of failoverctl, and say what is wrong with them."""
+        words = self._texts(node, where)
+        if words and words[0] not in self._words.commands:
+            self._say(
+                node,
+                "unknown_command",
+                f"a drill cannot run `failoverctl {words[0]}`",
+                nearest(words[0], self._words.commands),
+            )
+        for word in words:
+            for selector in _WORD_SELECTOR.findall(word):
+                if selector not in SELECTORS:
+                    self._say(node, "unknown_host", f"unknown host {{{selector}}}", nearest(selector, SELECTORS))
+        if not words:
+            self._say(node, "wrong_value", f"{where} must be a list of words")
+        return words
 
     def _fault(self, node: yaml.MappingNode) -> Step | None:
         part = {key: value for key, value, _ in sources.items(node)}
@@ -700,6 +741,7 @@ _STEP_KEYS: Mapping[str, frozenset[str]] = {
     "wait": frozenset({"wait"}),
     "wait_for": frozenset({"wait_for", "limit_seconds"}),
     "command": frozenset({"command", "expect_exit", "expect_codes", "kill_at", "limit_seconds"}),
+    "kill_each": frozenset({"kill_each", "before", "then", "after", "every", "limit_seconds"}),
     "heal": frozenset({"heal"}),
     "repeat": frozenset({"repeat", "do"}),
 }

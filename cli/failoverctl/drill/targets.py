@@ -7,6 +7,7 @@ hosts every cut leaves the ssh of this machine alone (see :mod:`failoverctl.dril
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -32,6 +34,12 @@ CONNECT_SECONDS = 5
 #: A host that is frozen says nothing; its connection is kept for this many times 5 s.
 _ALIVE_COUNT = 120
 
+#: The folders of the sockets of drills are called so, then by the process.
+_SOCKETS = "fo-drill-"
+
+#: So long a connection stays that nobody uses: longer than a drill, and not for ever when that is killed. In seconds.
+_PERSIST_SECONDS = 3600
+
 
 class TargetError(FailoverctlError):
     """A host could not be reached, or what was asked of it failed."""
@@ -40,8 +48,33 @@ class TargetError(FailoverctlError):
         super().__init__(what, fix=fix, docs="docs/reference/faults.md", exit_code=exit_code)
 
 
+@dataclass(frozen=True)
+class SshPeer:
+    """One end of the ssh connections of this machine, as the host sees them: our address, and its own port."""
+
+    address: str
+    port: int
+
+
+def parse_peer(text: str) -> SshPeer | None:
+    """Return the peer in SSH_CONNECTION (sshd(8), ENVIRONMENT): client address and port, server address and port."""
+    words = text.split()
+    if len(words) != 4 or not words[3].isdigit():
+        return None
+    try:
+        # A link-local address has its interface behind it, which nftables does not take.
+        return SshPeer(str(ipaddress.ip_address(words[0].partition("%")[0])), int(words[3]))
+    except ValueError:
+        return None
+
+
 class Way(Protocol):
     """A way to one host."""
+
+    @property
+    def peer(self) -> SshPeer | None:
+        """Our end of the ssh connection, once it was opened; None where there is none."""
+        ...
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """Return the command of this machine that runs `argv` as root on the host.
@@ -61,6 +94,8 @@ class Way(Protocol):
 
 class LabWay:
     """To a host of a lab, as on its console."""
+
+    peer = None
 
     def __init__(self, lab: Lab, host: str) -> None:
         self._lab = lab
@@ -88,9 +123,10 @@ class SshWay:
     def __init__(self, host: Host, defaults: Defaults, sockets: Path) -> None:
         self._host = host
         self._defaults = defaults
+        self.peer: SshPeer | None = None
         self._options = [
             *("-o", "ControlMaster=auto"),
-            *("-o", "ControlPersist=yes"),
+            *("-o", f"ControlPersist={_PERSIST_SECONDS}"),
             *("-o", f"ControlPath={sockets}/%C"),
             *("-o", f"ConnectTimeout={CONNECT_SECONDS}"),
             *("-o", "ServerAliveInterval=5"),
@@ -107,6 +143,9 @@ class SshWay:
         done = _run(self.command(["true"]), None, CONNECT_SECONDS + 5.0)
         if done.returncode != 0:
             raise TargetError(f"{self._host.name} cannot be reached as root: {_said(done)}")
+        # sudo does not hand it on, so it is asked of the account itself.
+        asked = _run(self._ssh('echo "$SSH_CONNECTION"'), None, CONNECT_SECONDS + 5.0)
+        self.peer = parse_peer(asked.stdout) or self.peer
 
     def close(self) -> None:
         """End the connection."""
@@ -147,7 +186,8 @@ class Targets:
                 exit_code=ExitCode.USAGE,
             )
         # Short: a socket's path has 107 bytes.
-        sockets = Path(tempfile.mkdtemp(prefix="fo-drill-", dir="/tmp"))
+        sweep()
+        sockets = Path(tempfile.mkdtemp(prefix=f"{_SOCKETS}{os.getpid()}-", dir="/tmp"))
         defaults = defaults_of(settings.root, os.environ)
         ways: dict[str, Way] = {host.name: SshWay(host, defaults, sockets) for host in estate.hosts}
         targets = cls(estate, ways)
@@ -190,6 +230,10 @@ class Targets:
         except TargetError:
             return False
 
+    def peer(self, host: str) -> SshPeer | None:
+        """Return our end of the ssh connection to a host, as that sees it; None when there is none."""
+        return self._ways[host].peer if host in self._ways else None
+
     def is_off(self, host: str) -> bool:
         """Say whether a host is known to be off; of a real host that is never known."""
         return self.laboratory is not None and not self.laboratory.is_on(host)
@@ -221,8 +265,10 @@ class Targets:
         if command[0].endswith("ssh") and done.returncode == 255:
             raise TargetError(f"{host} cannot be reached: {_said(done)}")
         if check and done.returncode != 0:
+            # A script of ours tells nobody anything; what it said does.
+            what = "what was done" if list(argv[:2]) == ["sh", "-c"] else f"`{shlex.join(argv)[:200]}`"
             raise TargetError(
-                f"`{shlex.join(argv)[:200]}` on {host} ended with {done.returncode}: {_said(done)}",
+                f"{what} on {host} ended with {done.returncode}: {_said(done)}",
                 exit_code=ExitCode.FAILED,
             )
         return done
@@ -255,6 +301,18 @@ class Targets:
                 fix=f"use one of: {', '.join(self._ways)}",
                 exit_code=ExitCode.USAGE,
             ) from None
+
+
+def sweep(folder: Path = Path("/tmp")) -> None:
+    """End the ssh connections of drills of this account that were killed."""
+    for left in folder.glob(f"{_SOCKETS}*-*"):
+        pid = left.name.removeprefix(_SOCKETS).partition("-")[0]
+        if not pid.isdigit() or left.is_symlink() or left.stat().st_uid != os.geteuid() or Path("/proc", pid).exists():
+            continue
+        for socket in left.iterdir():
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                _run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "unused"], None, 5.0)
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def find_lab(estate: Estate) -> Lab | None:

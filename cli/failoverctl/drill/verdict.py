@@ -23,6 +23,19 @@ CLOCK_STEP_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """What the samples of the hosts say about two that take writes at once.
+
+    ``proofs`` are of two that did, ``notes`` of two that were writable together while at most one acknowledged.
+    """
+
+    hosts: tuple[str, ...] = ()
+    count: int = 0
+    proofs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Findings:
     """Everything the engine found out.
 
@@ -46,7 +59,7 @@ class Findings:
     doubts: Sequence[str] = ()
     aborted: str = ""
     outside: Sequence[str] = ()
-    sampled: bool = True
+    sampled: Sampled | None = None
     rows: Compared | None = None
 
 
@@ -102,8 +115,6 @@ def decide(scenario: Scenario, found: Findings) -> Judgement:
     if found.aborted:
         failures.append(f"aborted: {found.aborted}")
     doubts += found.doubts
-    if not found.sampled:
-        doubts.append("no host was sampled: whether two were writable at once is not known")
     if probe is not None and abs(probe.prober.wall_step_seconds) > CLOCK_STEP_SECONDS:
         doubts.append(f"the clock of this machine jumped by {probe.prober.wall_step_seconds:+.1f} s meanwhile")
     word: Word = "fail" if failures else "unknown" if doubts else "pass"
@@ -145,8 +156,20 @@ def _expectations(scenario: Scenario, found: Findings) -> Iterable[Expectation]:
             "pages after the first write", f"within {limit:g} s", told, None if value is None else value <= limit
         )
     yield _wholeness(promises.whole_seconds, found)
+    yield _alone(found.sampled)
     if found.rows is not None:
         yield Expectation("rows of all runs", "the same on every host", found.rows.observed, found.rows.same)
+
+
+def _alone(sampled: Sampled | None) -> Expectation:
+    """Never may two hosts take writes; what nobody watched is not known."""
+    name, wanted = "hosts that take writes at once", "never two"
+    if sampled is None or not sampled.count:
+        return Expectation(name, wanted, "no host was sampled", None)
+    if sampled.proofs:
+        return Expectation(name, wanted, "; ".join(sampled.proofs), False)
+    told = f"never two, by {sampled.count} samples of {' and '.join(sampled.hosts)}"
+    return Expectation(name, wanted, "; ".join([told, *sampled.notes]), True)
 
 
 def _wholeness(limit: float | None, found: Findings) -> Expectation:

@@ -521,18 +521,18 @@ def find_two_writers(
 def outside_acknowledgements(ops: Iterable[Op], samples: Iterable[Sample]) -> tuple[Op, ...]:
     """Return the acknowledged writes that the holder of an older term took after a newer one had begun.
 
-    A term begins where its holder is first sampled as a writable primary; it may have begun up to one sample earlier.
-    Its holder is the host that said so most often: one that is deposed may name the new term for a moment before it
-    has stepped down. Only writes that were sent after the beginning are proof.
+    A term begins where its holder is first sampled as writable; it may have begun up to one sample earlier. Its holder
+    is the host that was most often sampled as its writable primary: one that is deposed may name the new term for a
+    moment before it has stepped down. Role and term are asked less often than the database, so a holder may be writable
+    for a moment before it is sampled with either. Only writes that were sent after the beginning are proof.
     """
-    claims: dict[int, dict[str, list[float]]] = {}
-    for sample in samples:
+    listed = sorted(samples, key=lambda sample: sample.done)
+    claims: dict[int, Counter[str]] = {}
+    for sample in listed:
         if sample.role == "primary" and sample.writable and sample.term is not None:
-            claims.setdefault(sample.term, {}).setdefault(sample.host, []).append(sample.done)
-    begun: list[tuple[float, str]] = []
-    for term in sorted(claims):
-        host, times = max(claims[term].items(), key=lambda item: len(item[1]))
-        begun.append((min(times), host))
+            claims.setdefault(sample.term, Counter())[sample.host] += 1
+    holders = {term: max(hosts, key=lambda host: hosts[host]) for term, hosts in claims.items()}
+    begun = [(_beginning(listed, term, holders), holders[term]) for term in sorted(holders)]
 
     def is_outside(op: Op) -> bool:
         number = sum(1 for since, _ in begun if since <= op.sent)
@@ -544,6 +544,25 @@ def outside_acknowledgements(ops: Iterable[Op], samples: Iterable[Sample]) -> tu
         return any(same_host(op.server, host) for _, host in begun[: number - 1])
 
     return tuple(op for op in ops if op.kind in ROW_KINDS and op.outcome == "ok" and op.server and is_outside(op))
+
+
+def _beginning(samples: Iterable[Sample], term: int, holders: Mapping[int, str]) -> float:
+    """Return since when the holder of a term was writable without a break, before it was first sampled with the term.
+
+    What it was as the holder of an older term does not count.
+    """
+    since: float | None = None
+    for sample in samples:
+        if sample.host != holders[term]:
+            continue
+        older = sample.term is not None and sample.term < term and holders.get(sample.term) == sample.host
+        if not sample.writable or older:
+            since = None
+            continue
+        since = sample.done if since is None else since
+        if sample.term == term:
+            return since
+    raise ValueError(f"nobody was sampled in term {term}")
 
 
 def _overlaps(samples: Sequence[Sample]) -> list[tuple[str, str, float, float]]:

@@ -16,6 +16,9 @@ from typing import IO
 
 from failoverctl.probe.model import FINAL_LIMIT_SECONDS, FINAL_READ_SECONDS, Target
 
+#: Two signals that follow each other at once may arrive as one (signal(7)).
+_BETWEEN_SIGNALS_SECONDS = 0.2
+
 
 class ProbeError(Exception):
     """The prober could not be started, or ended on its own; the text says what it said."""
@@ -143,13 +146,20 @@ class Probe:
             timeout_seconds,
         )
 
-    def stop(self) -> None:
-        """Stop sending, wait for the final read and the files. Harmless when already stopped."""
+    def stop(self, *, final_read: bool = True) -> None:
+        """Stop sending, wait for the final read and the files. Harmless when already stopped.
+
+        :param final_read: False gives up the final read, where nobody wants to know what became of the rows.
+        """
         process = self._process
         if process is None:
             return
         if process.poll() is None:
             process.terminate()
+            if not final_read:
+                # As when interrupted: the second signal ends the final read.
+                time.sleep(_BETWEEN_SIGNALS_SECONDS)
+                process.terminate()
             limit = self._target.timeout_seconds + FINAL_LIMIT_SECONDS + FINAL_READ_SECONDS + 10.0
             try:
                 process.wait(limit)

@@ -123,13 +123,14 @@ def matrix(found: Sequence[tuple[Summary, Mapping[str, int]]], *, colour: bool, 
                 str(sum(counted.values())),
                 _verdict(worst, ", ".join(f"{number} {word}" for word, number in counted.items() if number)),
                 _figures(summary.paused),
+                NOTHING if summary.paused is None else short(summary.paused.p95),
                 _worst(summary.paused),
                 _figures(summary.http),
                 str(summary.lost) if summary.measured_runs else NOTHING,
                 _figures(summary.whole),
             ]
         )
-    head = ["SCENARIO", "N", "VERDICT", "PAUSED", "WORST", "HTTP", "LOST", "WHOLE"]
+    head = ["SCENARIO", "N", "VERDICT", "PAUSED", "P95", "WORST", "HTTP", "LOST", "WHOLE"]
     return columns(head, rows, colour=colour, width=width)
 
 

@@ -228,6 +228,7 @@ class Prober:
 
     targets: list[Any] = field(default_factory=list)
     stopped: int = 0
+    final_reads: int = 0
     result: FakeResult = field(default_factory=FakeResult)
     error: Exception | None = None
 
@@ -252,8 +253,9 @@ def prober(monkeypatch: pytest.MonkeyPatch) -> Prober:
             assert timeout_seconds > 0
             return True
 
-        def stop(self) -> None:
+        def stop(self, *, final_read: bool = True) -> None:
             found.stopped += 1
+            found.final_reads += final_read
 
     monkeypatch.setattr(probe, "Probe", FakeProbe)
     monkeypatch.setattr(probe, "analyse", lambda *_: found.result)

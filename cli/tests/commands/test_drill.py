@@ -187,7 +187,7 @@ def test_all_and_one_table(operator: Operator, drills: Drills) -> None:
     answer = operator.types("drill", "run", "--all", "--repeat", "2", "--yes")
     assert [order.scenario.ident for order in drills.orders] == ["power", "power", "switch", "switch"]
     table = [line.split() for line in answer.out.splitlines()]
-    assert table[0] == ["SCENARIO", "N", "VERDICT", "PAUSED", "WORST", "HTTP", "LOST", "WHOLE"]
+    assert table[0] == ["SCENARIO", "N", "VERDICT", "PAUSED", "P95", "WORST", "HTTP", "LOST", "WHOLE"]
     assert table[1][:5] == ["power", "2", "1", "pass,", "1"]
     assert "refused: it was refused" in answer.err
     assert answer.code == 5

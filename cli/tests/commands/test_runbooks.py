@@ -244,6 +244,18 @@ def test_a_locked_estate(operator: Operator, playbooks: Playbooks, agents: dict[
     assert answer.err.splitlines()[-1] == "Next: failoverctl lock status"
 
 
+def test_what_clients_see_says_nothing_about_a_run_that_was_locked_out(
+    operator: Operator, playbooks: Playbooks, agents: dict[str, Any], prober: Prober
+) -> None:
+    assert agents
+    prober.result.verdict, prober.result.reasons = "fail", ["www1 lacks 289 acknowledged writes"]
+    playbooks.does("switchover", "locked", 2)
+    answer = operator.types("switchover", "-y")
+    assert answer.code == ExitCode.LOCKED
+    assert "lacks" not in answer.out
+    assert (prober.stopped, prober.final_reads) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("verdict", "advice"),
     [("", "it is at work on this machine"), ("interrupted", "failoverctl resume 20261123T040000Z-setup-aaaa")],

@@ -17,6 +17,7 @@ from failoverctl.drill.scenario import (
     Expect,
     FaultStep,
     HealStep,
+    KillEachStep,
     Promises,
     RepeatStep,
     Scenario,
@@ -73,7 +74,7 @@ class FakeInjected:
             raise FailoverctlError(f"{self.name} does not let go")
 
     def fired(self) -> bool:
-        return self.name in self.stage.fired
+        return self.name in self.stage.fired or (bool(self.reverted) and self.name in self.stage.fired_late)
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,13 @@ class Stage:
         self.stuck: set[str] = set()
         self.impossible: set[str] = set()
         self.fired: set[str] = set()
+        self.fired_late: set[str] = set()
         self.lock = LockAnswer(True)
         self.story = Story()
         self.breaks: Callable[[], None] = self.fail_over
         self.commands: list[Sequence[str]] = []
         self.command_result = Done(0)
+        self.entries = 3
         self.folder = folder
         self.probe_folder = folder
         self.lab = "shop"
@@ -211,6 +214,20 @@ class Stage:
             def kill(self) -> None:
                 stage.log.append("command killed")
 
+        class Killed(Command):
+            """It has so many entries in its journal; the one at which it is killed is one of them or none."""
+
+            def __init__(self, words: Sequence[str], entry: int) -> None:
+                super().__init__(words)
+                self.entry = entry
+
+            def poll(self) -> Done | None:
+                if stage.time.now < self.until:
+                    return None
+                if self.entry > stage.entries:
+                    return stage.command_result
+                return Done(-9, killed=True, killed_at=f"entry {self.entry}")
+
         def unlock(_: str) -> bool:
             stage.log.append("unlock")
             return True
@@ -226,6 +243,7 @@ class Stage:
 
         return Edges(
             faults={name: StagedFault(fault, self) for name, fault in FAULTS.items()},
+            in_lab=lambda: bool(stage.lab),
             targets=Targets,
             ask=lambda: stage.reports,
             lock=lock,
@@ -236,6 +254,7 @@ class Stage:
             sampler=lambda _targets, _path: Recording("sampler"),
             writers=lambda _targets, _run, password: Recording(f"writers({password})"),
             command=lambda _step, words, _run, _folder: Command(words),
+            killed=lambda words, entry, _run, _folder: Killed(words, entry),
             clock=self.time,
             pause=self.time.wait,
         )
@@ -424,7 +443,60 @@ def test_what_a_lab_alone_can_do_is_refused_elsewhere(stage: Stage) -> None:
     stage.lab = ""
     result, _ = run(stage)
     assert result["refusals"][0]["code"] == "lab_only"
-    assert "inject power_off www1" not in stage.log
+    assert stage.log == [], "nobody was asked, not even for the lock"
+
+
+KILL_EACH = KillEachStep(
+    ("switchover",),
+    (("resume", "--yes"), ("rollback", "--yes")),
+    before=(FaultStep("stop_unit", "agent", ("primary",), None, {"unit": "agent"}),),
+    after=(HealStep("agent"), CommandStep(("status",))),
+)
+
+
+def test_a_command_is_killed_at_one_entry_after_the_other(stage: Stage) -> None:
+    stage.breaks = lambda: None
+    result, folder = run(stage, steps(KILL_EACH))
+    assert [line for line in stage.log if line.startswith("command")] == [
+        *("command switchover", "command resume --yes", "command status"),
+        *("command switchover", "command rollback --yes", "command status"),
+        *("command switchover", "command resume --yes", "command status"),
+        *("command switchover", "command status"),
+    ]
+    killed = [
+        each.title for each in read_journal(folder.journal_path) if isinstance(each, Act) and each.event == "killed"
+    ]
+    assert killed == [f"failoverctl switchover, killed at 'entry {number}'" for number in (1, 2, 3)]
+    assert stage.log.count("inject stop_unit www1") == stage.log.count("revert stop_unit") == 4
+    # The dead-man outlives the run, what finishes it, and the steps until it is healed.
+    assert stage.options[0]["deadman_seconds"] == 30.0 + 2 * CommandStep(()).limit_seconds
+    phases_played = phases(result)
+    assert sum("killed at every entry" in title for title in phases_played) == 1
+    assert "failoverctl resume --yes" not in phases_played, "it is one phase"
+
+
+def test_every_second_entry(stage: Stage) -> None:
+    stage.breaks = lambda: None
+    run(stage, steps(replace(KILL_EACH, every=2, before=(), after=())))
+    assert [line for line in stage.log if line.startswith("command")] == [
+        *("command switchover", "command resume --yes", "command switchover", "command rollback --yes"),
+        "command switchover",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("done", "entries", "reason"),
+    [
+        (Done(1), 0, "ended with 1 when it was not killed"),
+        (Done(4), 1, "failoverctl resume --yes: ended with 4, not 0"),
+    ],
+)
+def test_what_is_not_finished_after_a_kill_fails(stage: Stage, done: Done, entries: int, reason: str) -> None:
+    stage.breaks, stage.entries, stage.command_result = (lambda: None), entries, done
+    result, _ = run(stage, steps(replace(KILL_EACH, before=(), after=())))
+    assert result["verdict"] == "fail"
+    assert reason in result["reason"]
+    assert len(stage.commands) == 1 + entries, "it is not tried on what is broken already"
 
 
 def test_what_is_lost_fails(stage: Stage) -> None:
@@ -445,6 +517,14 @@ def test_a_fault_that_ends_by_its_dead_man_proves_nothing(stage: Stage) -> None:
     result, _ = run(stage)
     assert result["verdict"] == "unknown"
     assert "undone by its dead-man" in result["reason"]
+    assert result["drill"]["faults"][0]["deadman_fired"]
+
+
+def test_a_dead_man_of_a_host_that_was_out_of_reach_is_known_after_the_healing(stage: Stage) -> None:
+    stage.fired_late = {"power_off"}
+    result, _ = run(stage)
+    assert result["verdict"] == "unknown"
+    assert "undone by its dead-man on the host, and not when it should be" in result["reason"]
     assert result["drill"]["faults"][0]["deadman_fired"]
 
 
@@ -574,7 +654,7 @@ def test_repetitions_and_healing_by_name(stage: Stage) -> None:
     assert [line for line in stage.log if "cut" in line] == ["inject cut www1", "revert cut"] * 2
     assert stage.options[0]["to"] == ("www1", "www2", "vote")
     assert stage.options[0]["deadman_seconds"] == 31.0
-    assert phases(result)[3:6] == ["Cut www1 off from www1 and www2 and vote", "Wait 1 s", "Undo flap"]
+    assert phases(result)[3:6] == ["Cut www1 off from www2 and vote", "Wait 1 s", "Undo flap"]
 
 
 def test_waiting_for_what_does_not_come_about_fails(stage: Stage) -> None:

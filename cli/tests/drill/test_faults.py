@@ -11,7 +11,7 @@ import pytest
 from failoverctl.drill import deadman, faults
 from failoverctl.drill.faults import CATALOGUE, Fault, Option, Scene, cut_rules, nft_table
 from failoverctl.drill.remote import program
-from failoverctl.drill.targets import TargetError
+from failoverctl.drill.targets import SshPeer, TargetError
 from failoverctl.estate import Estate
 
 from .conftest import FakeTargets
@@ -43,7 +43,7 @@ def test_every_fault_can_be_described() -> None:
 def test_the_contract_s_names_are_all_there() -> None:
     wanted = (
         "kill_process stop_unit start_unit freeze_process thaw_process power_off power_on freeze_host thaw_host cut "
-        "heal_links slow_link block_vrrp fill_disk free_disk write_on_replica reboot flap_link"
+        "heal_links slow_link block_vrrp break_php fill_disk free_disk write_on_replica reboot flap_link"
     )
     assert set(wanted.split()) <= set(CATALOGUE)
     assert {name for name, fault in CATALOGUE.items() if fault.lab_only} == {
@@ -124,6 +124,34 @@ def test_a_cut_from_everybody_spares_ssh(estate: Estate) -> None:
     lines = [line.strip() for line in deed.do.splitlines()]
     assert lines[lines.index("tcp dport 22 accept") + 1] == "drop"
     assert lines[lines.index("tcp sport 22 accept") + 1] == "drop"
+
+
+def test_a_cut_spares_our_own_connection_whoever_is_cut_off(estate: Estate) -> None:
+    peers = {"www1": SshPeer("198.51.100.13", 2222)}
+    for to in (("witness",), None):
+        scene = Scene(
+            estate, (), {"from": ("www1",), "to": to, "one_way": False, "ports": None}, "abc123", False, peers
+        )
+        (deed,) = CATALOGUE["cut"].plan(scene)
+        lines = [line.strip() for line in deed.do.splitlines()]
+        for spared in ("ip saddr 198.51.100.13 tcp dport 2222 accept", "ip daddr 198.51.100.13 tcp sport 2222 accept"):
+            assert lines.index(spared) < max(number for number, line in enumerate(lines) if line.endswith("drop"))
+            assert lines[lines.index(spared) - 1] in ('iif "lo" accept', 'oif "lo" accept'), "nothing comes before it"
+    assert "tcp dport 2222 accept" in lines, "nor is anybody else who is logged in there"
+
+
+def test_the_disk_of_the_system_is_filled_only_where_a_scenario_says_so(estate: Estate) -> None:
+    for in_lab, said, own_only in ((True, True, True), (False, False, True), (False, True, False)):
+        options = CATALOGUE["fill_disk"].read({"system_disk": said})
+        (deed,) = CATALOGUE["fill_disk"].plan(Scene(estate, ("www1",), options, "abc123", in_lab))
+        assert f'"own_only":{str(own_only).lower()}' in deed.do
+
+
+def test_php_is_broken_by_what_a_reboot_takes_away(estate: Estate) -> None:
+    (deed,) = plan(estate, "break_php")
+    assert "mount --bind" in deed.do
+    assert "umount" in deed.undo
+    assert "failover-drill-php-" in faults._HEAL
 
 
 def test_a_cut_of_ports(estate: Estate) -> None:

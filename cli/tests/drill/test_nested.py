@@ -33,7 +33,9 @@ JOURNAL = json.dumps({"schema": 1, "at": "", "t": 0.0, "kind": "phase_started", 
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Command]:
     """Start a command whose program does what the test says in the end."""
 
-    def make(rest: str = "exit 3", *, first: str = "", kill_at: str = "", refusal: str = "locked") -> Command:
+    def make(
+        rest: str = "exit 3", *, first: str = "", kill_at: str = "", kill_entry: int = 0, refusal: str = "locked"
+    ) -> Command:
         script = tmp_path / "python"
         result = json.dumps({"refusals": [{"code": refusal}], "problems": [{"code": "x"}]})
         script.write_text(SCRIPT.format(folder=tmp_path, journal=JOURNAL, result=result, first=first, rest=rest))
@@ -47,7 +49,14 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Comm
             vault_ids=Setting(("pass",), "test"),
             state_directory=Setting(tmp_path, "test"),
         )
-        return Command(["switchover", "--to", "www2"], settings, "the-drill", tmp_path / "commands", kill_at=kill_at)
+        return Command(
+            ["switchover", "--to", "www2"],
+            settings,
+            "the-drill",
+            tmp_path / "commands",
+            kill_at=kill_at,
+            kill_entry=kill_entry,
+        )
 
     return make
 
@@ -101,6 +110,26 @@ def test_it_is_killed_where_its_journal_says_with_what_it_started(
 def test_another_word_does_not_kill_it(start: Callable[..., Command]) -> None:
     done = ended(start("exit 0", kill_at="Verify"))
     assert (done.exit_code, done.killed) == (0, False)
+
+
+def journal_line(kind: str, title: str) -> str:
+    """A line of shell that adds an entry to the journal."""
+    fields = {"phase": "Act", "play": "Act: Hand over", "runbook": "switchover", "run_id": "r", "request": {}}
+    entry = json.dumps({"schema": 1, "at": "", "t": 0.0, "kind": kind, "title": title, **fields})
+    return f"printf '%s\\n' '{entry}' >> \"$run/journal.jsonl\"; sleep 0.2"
+
+
+def test_it_is_killed_at_an_entry_by_its_number(start: Callable[..., Command], tmp_path: Path) -> None:
+    entries = [
+        journal_line("run_started", ""),
+        journal_line("begun", "Take the lock"),
+        journal_line("task_started", "x"),
+    ]
+    rest = "\n".join([*entries, journal_line("begun", "Hand over"), f"touch {tmp_path}/over", "sleep 300"])
+    done = ended(start(rest, kill_entry=3))
+    assert (done.exit_code, done.killed, done.killed_at) == (-9, True, "Hand over")
+    assert not (tmp_path / "over").exists()
+    assert ended(start(rest.replace("sleep 300", "exit 0"), kill_entry=4)).killed is False
 
 
 def test_a_command_that_is_interrupted_may_end_as_it_likes(start: Callable[..., Command], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from failoverctl.drill.scenario import (
     CommandStep,
     FaultStep,
     HealStep,
+    KillEachStep,
     RepeatStep,
     Scenario,
     Vocabulary,
@@ -108,6 +109,36 @@ def test_everything_a_scenario_can_say(tmp_path: Path) -> None:
     assert (found.repeat, found.observe_seconds) == (20, 20.0)
 
 
+def test_a_command_that_is_killed_everywhere(tmp_path: Path) -> None:
+    step = """
+  - kill_each: [switchover, --yes]
+    every: 2
+    before: [{fault: stop_unit, host: primary, unit: x}]
+    then: [[failover, --yes]]
+    after: [{heal: stop-unit}]
+    limit_seconds: 600
+"""
+    found, problems = parse(f"title: T\nmethod:{step}", tmp_path)
+    assert problems == []
+    assert found is not None
+    assert found.method == (
+        KillEachStep(
+            ("switchover", "--yes"),
+            (("failover", "--yes"),),
+            (FaultStep("stop_unit", "stop-unit", ("primary",), None, {"unit": "x"}),),
+            (HealStep("stop-unit"),),
+            2,
+            600.0,
+        ),
+    )
+    assert [fault.fault for fault in found.faults] == ["stop_unit"], "the gates see it"
+    assert found.longest_seconds > 600
+    assert told("title: T\nmethod:\n  - kill_each: [switchovr]\n", tmp_path) == [
+        "3: a drill cannot run `failoverctl switchovr` (did you mean 'switchover'?)",
+        "3: kill_each needs `then`, a list of commands: [[resume, --yes]]",
+    ]
+
+
 def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     found, problems = parse("title: Least\nmethod: [{wait: 1}]\n", tmp_path)
     assert problems == []
@@ -155,7 +186,7 @@ approval: {by: Anna, until: soon}
         "10: a drill cannot run `failoverctl switchovr` (did you mean 'switchover'?)",
         "10: unknown host {primry} (did you mean 'primary'?)",
         "11: no fault of id 'nothing' before",
-        "12: a step has exactly one of command, fault, heal, repeat, wait, wait_for",
+        "12: a step has exactly one of command, fault, heal, kill_each, repeat, wait, wait_for",
         "13: repeat needs `do`, a list of steps",
         "14: primary must be one of moves, stays, any, found 'moved'",
         "14: expect.terms must be a number, or the least and the most: [0, 1]",

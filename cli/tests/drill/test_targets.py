@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 import sys
@@ -12,7 +13,7 @@ import pytest
 from failoverctl.config import Flags
 from failoverctl.config import load as load_settings
 from failoverctl.drill import targets as module
-from failoverctl.drill.targets import LabWay, SshWay, TargetError, Targets, find_lab
+from failoverctl.drill.targets import LabWay, SshPeer, SshWay, TargetError, Targets, find_lab, parse_peer, sweep
 from failoverctl.estate import Estate, Host
 from failoverctl.estate_query import Defaults
 from failoverctl.lab import LabError
@@ -40,6 +41,7 @@ class FakeWay:
 
     def __init__(self, prefix: list[str] | None = None) -> None:
         self.prefix = prefix or []
+        self.peer: SshPeer | None = None
         self.opened = self.closed = 0
 
     def command(self, argv: Any) -> list[str]:
@@ -143,3 +145,33 @@ def test_words_reach_the_host_as_they_are(tmp_path: Path) -> None:
     remote = SshWay(host(), DEFAULTS, tmp_path).command(argv)[-1]
     words = remote.partition("then exec ")[2].partition("; else")[0]
     assert shlex.split(words) == argv
+
+
+@pytest.mark.parametrize(
+    ("text", "peer"),
+    [
+        ("198.51.100.1 50412 198.51.100.11 2222\n", SshPeer("198.51.100.1", 2222)),
+        ("fe80::1%eth0 50412 fe80::2%eth0 22", SshPeer("fe80::1", 22)),
+        ("", None),
+        ("somebody 1 somewhere 22", None),
+        ("198.51.100.1 50412 198.51.100.11 ssh", None),
+    ],
+)
+def test_our_end_of_a_connection(text: str, peer: SshPeer | None) -> None:
+    assert parse_peer(text) == peer
+
+
+def test_connections_of_drills_that_were_killed_are_ended(tmp_path: Path) -> None:
+    gone, here, strange = (tmp_path / f"fo-drill-{name}-x" for name in (2**22 + 1, os.getpid(), "old"))
+    for folder in (gone, here, strange):
+        folder.mkdir()
+    sweep(tmp_path)
+    assert [folder.exists() for folder in (gone, here, strange)] == [False, True, True]
+
+
+def test_a_script_that_failed_is_told_by_what_it_said(estate: Estate) -> None:
+    with (
+        Targets(estate, {"www1": FakeWay()}) as targets,
+        pytest.raises(TargetError, match=r"^what was done on www1 ended with 1: there is no PHP"),
+    ):
+        targets.run("www1", ["sh", "-c", "echo there is no PHP >&2; exit 1"], check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from failoverctl.drill.phases import measure
 from failoverctl.drill.scenario import Expect, Promises, Scenario, WaitStep
-from failoverctl.drill.verdict import Findings, Judgement, decide, objectives
+from failoverctl.drill.verdict import Findings, Judgement, Sampled, decide, objectives
 from failoverctl.drill.world import Condition
 from failoverctl.probe.checker import check
 from hypothesis import given, settings
@@ -33,6 +33,7 @@ GOOD = Findings(
     ended_term=4,
     served=True,
     whole_seconds=12.0,
+    sampled=Sampled(("www1", "www2"), 240),
 )
 
 
@@ -55,6 +56,7 @@ def test_a_drill_that_kept_all_promises_passes() -> None:
         "one_primary",
         "pages after the first write",
         "the estate after healing",
+        "hosts that take writes at once",
     ]
 
 
@@ -99,7 +101,13 @@ def test_what_went_wrong_is_no_pass(story: Story, word: str, reason: str) -> Non
         ({"aborted": "writes_paused_seconds 180"}, "fail", "aborted: writes_paused_seconds 180"),
         ({"outside": ["www1 acknowledged a write"]}, "fail", "www1 acknowledged a write"),
         ({"doubts": ["Cut the power: undone by its dead-man, before it should"]}, "unknown", "dead-man"),
-        ({"sampled": False}, "unknown", "no host was sampled"),
+        ({"sampled": None}, "unknown", "hosts that take writes at once is not known"),
+        ({"sampled": Sampled()}, "unknown", "hosts that take writes at once is not known"),
+        (
+            {"sampled": Sampled(("www1",), 9, ("www1 and www2 were both writable for at least 0.20 s",))},
+            "fail",
+            "www1 and www2 were both writable",
+        ),
     ],
 )
 def test_what_was_found_besides_is_no_pass(changes: dict[str, object], word: str, reason: str) -> None:

@@ -523,3 +523,16 @@ def test_result_keys_do_not_depend_on_the_data(history: History) -> None:
     full = check(history).as_dict()
     assert empty.keys() == full.keys()
     assert empty["writes"].keys() == full["writes"].keys()
+
+
+def test_a_holder_whose_role_is_known_late_took_its_writes_in_its_own_term() -> None:
+    """The agent tells role and term less often than the database says that it is writable."""
+    samples = [make_sample("www1", t / 10, term=9) for t in range(20)]
+    samples += [make_sample("www2", t / 10, term=10) for t in range(20, 40)]
+    samples += [make_sample("www1", t / 10, "replica", 10) for t in range(40, 43)]
+    samples += [make_sample("www1", t / 10, "replica", 11) for t in range(43, 46)]
+    samples += [make_sample("www1", t / 10, term=11) for t in range(46, 60)]
+    samples = [replace(sample, writable=sample.role == "primary" or sample.at >= 4.0) for sample in samples]
+    early, first, late = inside("www2", 3.9, 0), inside("www1", 4.05, 1), inside("www2", 4.2, 2)
+    assert outside_acknowledgements([early, first], samples) == ()
+    assert outside_acknowledgements([early, first, late], samples) == (late,)

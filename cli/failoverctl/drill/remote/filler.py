@@ -29,7 +29,9 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     folder, leave = str(order["folder"]), int(order["leave_bytes"])
     if order["own_only"] and Path(folder).stat().st_dev == Path("/").stat().st_dev:
-        sys.exit(f"{folder} is on the disk that all hosts of this lab share")
+        sys.exit(
+            f"{folder} is on the disk of the system, which is filled only when the scenario says system_disk: true"
+        )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryFile(dir=folder) as file:
         size, told = 0, False

@@ -140,6 +140,8 @@ def main() -> None:
         answered = at - agent.at <= 1.5
         role = agent.role if answered else None
         line = {
+            # The database was asked then, and the answer is told now.
+            "asked": round(database.at if fresh else at, 4),
             "t": round(at, 4),
             "utc": round(time.time(), 3),
             "read_only": read_only,
