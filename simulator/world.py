@@ -447,13 +447,29 @@ class SimHost(Host):
         """Whether the addresses may come."""
         return self._machine.gate
 
-    def open_gate(self) -> None:
+    @property
+    def gate_prepared(self) -> bool:
+        """Whether the gate was opened for a planned switchover to come."""
+        return self._machine.gate_prepared
+
+    def open_gate(self, *, prepared: bool = False) -> None:
         """Let the addresses come."""
-        self._do("open_gate", lambda: self._world.set_gate(self._machine, is_open=True))
+
+        def effect() -> None:
+            self._machine.gate_prepared = prepared
+            self._world.set_gate(self._machine, is_open=True)
+            self._machine.appeared.notify()
+
+        self._do("open_gate", effect)
 
     def close_gate(self) -> None:
         """Send the addresses away."""
-        self._do("close_gate", lambda: self._world.set_gate(self._machine, is_open=False))
+
+        def effect() -> None:
+            self._world.set_gate(self._machine, is_open=False)
+            self._machine.gate_prepared = False
+
+        self._do("close_gate", effect)
 
     def start_followers(self) -> None:
         """systemctl start failover-primary.target."""
@@ -592,6 +608,7 @@ class Machine:
     agent: Agent | None = None
     fenced: bool = False
     gate: bool = False
+    gate_prepared: bool = False
     followers: bool = False
     keepalived: bool = True
     holds_vip: bool = False
@@ -881,8 +898,9 @@ class World:
         while True:
             left = 0.0
             if self.in_memory:
-                machine.appeared.wait_for(lambda: WRITABLE in machine.runtime)
-                left = machine.lease_note[2] - margin - self.kernel.now - machine.clock_offset
+                machine.appeared.wait_for(lambda: WRITABLE in machine.runtime or machine.gate_prepared)
+                until = machine.lease_note[2 if WRITABLE in machine.runtime else 1]
+                left = until - margin - self.kernel.now - machine.clock_offset
             self.kernel.sleep(max(1, -(-left // INTERVAL_SECONDS)) * INTERVAL_SECONDS)
             guard.look()
 
@@ -1040,7 +1058,7 @@ class World:
         if machine.guard_process is not None:
             machine.guard_process.kill()
         machine.server.power_lost()
-        machine.fenced = machine.gate = machine.followers = machine.holds_vip = False
+        machine.fenced = machine.gate = machine.gate_prepared = machine.followers = machine.holds_vip = False
         machine.lease_note = (0, 0.0, 0.0)
         machine.shut_out = frozenset()
         machine.runtime.clear()
