@@ -796,21 +796,22 @@ class World:
             lease = self.etcd.grant(ttl)
             until = now + machine.clock_offset + ttl
             machine.lease_note = (lease, until, until if machine is first else 0.0)
-            machine.server.running = True
+            machine.server.running = self.engine != "none"
             if machine is first:
-                machine.server.read_only, machine.server.semi_sync_primary = False, True
+                machine.server.read_only, machine.server.semi_sync_primary = False, self.engine != "none"
                 machine.gate = machine.followers = machine.holds_vip = True
                 machine.runtime[WRITABLE] = ""
                 leader = Put("leader", to_json(Leader(holder=primary, term=term)), lease=lease)
         reign = Term(term=term, primary=primary, at="2025-12-31T00:00:00.000Z", reason="switchover")
+        sync = Sync(term=term, primary=primary, members=others, mode="strict")
         keys = [
             Put("term", to_json(reign)),
             Put("history", history_json((), reign)),
-            Put("sync", to_json(Sync(term=term, primary=primary, members=others, mode="strict"))),
+            Put("sync", to_json(sync if self.engine != "none" else Sync(term=term, primary=primary))),
             leader,
         ]
         self.etcd.commit({}, keys)
-        for name in others:
+        for name in others if self.engine != "none" else ():
             server = self.machines[name].server
             server.source = first.address
             server.execute(server.open_session(), "START SLAVE", ())
@@ -1285,11 +1286,17 @@ class World:
         primary = self.machines[term.primary].server
         checks = {
             "leader": (leader.holder, leader.term) == (term.primary, term.term),
-            "writable": [m.name for m in self.machines.values() if m.server.writable] == [term.primary],
-            "fences": not any(m.fenced or m.shut_out for m in self.machines.values()),
             "gates": [m.name for m in self.machines.values() if m.gate] == [term.primary],
+            "prepared": not any(m.gate_prepared for m in self.machines.values()),
             "followers": [m.name for m in self.machines.values() if m.followers] == [term.primary],
             "address": self.vip_holder == term.primary,
+        }
+        if self.engine == "none":
+            wrong = [name for name, good in checks.items() if not good]
+            return f"{', '.join(wrong)} wrong in {dataclasses.astuple(term)}" if wrong else ""
+        checks |= {
+            "writable": [m.name for m in self.machines.values() if m.server.writable] == [term.primary],
+            "fences": not any(m.fenced or m.shut_out for m in self.machines.values()),
             "sync": (sync.mode, sync.members, sync.term) == ("strict", others, term.term),
             "semi-sync": [m.name for m in self.machines.values() if m.server.semi_sync_primary] == [term.primary],
             "replicas": tuple(sorted(s.name for s in primary.attached())) == others,

@@ -45,7 +45,7 @@ ESTATE_SPEC: dict[str, dict[str, Any]] = {
         "type": "str",
         "choices": ["mariadb", "none"],
         "default": "mariadb",
-        "description": "What the primary is primary of: MariaDB, or nothing but what follows it, virtual IPs and units.",
+        "description": "What the primary is primary of: MariaDB, or only the virtual IPs and units that follow it.",
     },
     "failover_vips": {
         "type": "list",

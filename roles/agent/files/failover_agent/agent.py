@@ -924,7 +924,9 @@ class Agent:
             "leader": {"holder": stored.leader.holder, "term": stored.leader.term}
             if stored and stored.leader
             else None,
-            "sync": dataclasses.asdict(stored.sync) if stored and stored.sync else None,
+            "sync": dataclasses.asdict(stored.sync)
+            if stored and stored.sync and self.config.engine != "none"
+            else None,
             "engine": self.config.engine,
             "priority": self.config.priority(self.config.host),
             "pause": dataclasses.asdict(stored.pause) if stored and stored.pause else None,

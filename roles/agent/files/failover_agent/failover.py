@@ -97,7 +97,7 @@ class Failover:
     # ---- the story
 
     def _run(self) -> dict[str, Any]:
-        with self._step("check", "Check what is known and what can be lost"):
+        with self._step("check", "Check what is known and what can be lost" if self._with_database else "Check"):
             stored, term = self._known()
             self._before = term
             self._check(stored, term)
@@ -461,7 +461,8 @@ class Failover:
 
     def _wait_until_writable(self, term: Term) -> None:
         self.agent.wake.set()
-        with self._step("promote", "Make the new primary writable"):
+        title = "Make the new primary writable" if self._with_database else "Let the new primary lead"
+        with self._step("promote", title):
             deadline = time.monotonic() + _PROMOTE_SECONDS
             while time.monotonic() < deadline:
                 with contextlib.suppress(EtcdError):
@@ -472,7 +473,8 @@ class Failover:
                     if stored.term is not None and stored.term.term > term.term + 1:
                         raise _FailedError(f"term {stored.term.term} names {stored.term.primary} by now")
                 time.sleep(_POLL_SECONDS)
-            raise _FailedError(f"{term.primary} is not writable after {_PROMOTE_SECONDS:g} s; its agent goes on trying")
+            what = "writable" if self._with_database else "primary"
+            raise _FailedError(f"{term.primary} is not {what} after {_PROMOTE_SECONDS:g} s; its agent goes on trying")
 
     # ---- telling
 
@@ -491,6 +493,7 @@ class Failover:
         before, after = self._before, self._after
         return {
             "result": result,
+            "engine": self.agent.config.engine,
             "from": before.primary if before else None,
             "to": (after.primary if after else self.request.to) or None,
             "term_before": before.term if before else None,

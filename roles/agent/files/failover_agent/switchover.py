@@ -319,7 +319,8 @@ class Switchover:
 
     def _promote(self, following: int) -> None:
         assert self._peer is not None
-        with self._step("promote", "Make the new primary writable"):
+        title = "Make the new primary writable" if self._with_database else "Let the new primary lead"
+        with self._step("promote", title):
             self._peer.call("/promote", {"run_id": self.request.run_id, "term": following}, timeout=10.0)
 
     def _attach(self, connection: Connection) -> None:
