@@ -70,7 +70,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 
     out(drills.listing(rows, **app.look(sys.stdout)))
     if any(why for _, _, why in rows):
-        talk(f"Some may not be run here, where failover_environment is {estate.environment}; `drill show` says why.")
+        talk(f"Some may not be run here, on estate {estate.name}; `drill show` says why.")
 
 
 @drill.command()
