@@ -206,7 +206,7 @@ class Inventory:
     @property
     def with_database(self) -> bool:
         """Whether the estate has a database."""
-        return self.first("failover_engine") != "none"
+        return bool(self.first("failover_engine") != "none")
 
     def vips(self) -> list[Mapping[str, Any]]:
         """Return those virtual IPs that are mappings."""
