@@ -790,7 +790,7 @@ class _Drill:
 
     def _analyse(self) -> tuple[list[str], bool]:
         """Judge what was recorded; return proofs of writes outside of the term, and whether hosts were sampled."""
-        from failoverctl.probe.checker import check, find_two_writers
+        from failoverctl.probe.checker import check, find_two_holders, find_two_writers
 
         place = self._folder.path / "probe"
         try:
@@ -811,6 +811,8 @@ class _Drill:
         seen = replace(recorded, samples=inside) if inside else recorded
         self._timeline = phases.measure(seen, self._state.acts, self._marks(recorded))
         proofs, _doubts, _notes = find_two_writers(recorded.ops, inside)
+        if not self._order.estate.with_database:
+            proofs = (*proofs, *find_two_holders(inside))
         known = {*self._found.reasons}
         return [text for text in proofs if text not in known], bool(inside or recorded.samples)
 

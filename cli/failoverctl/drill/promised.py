@@ -16,7 +16,7 @@ def promised(scenario: Scenario, objectives: Mapping[str, Any], *, with_database
     expect, promises = scenario.expect, scenario.promises
     found = ["no acknowledged write is lost, no row is unexpected, and never do two hosts take writes"]
     if not with_database:
-        found = ["never are two hosts primary, and never do two hold an address"]
+        found = ["never do two hosts hold an address for longer than a second"]
     limit = objectives.get("rto_seconds") if promises.rto_of_estate else promises.rto_seconds
     if expect.writes == "served" and isinstance(limit, int | float):
         whose = ", the objective of the estate" if promises.rto_of_estate else ""
