@@ -70,7 +70,10 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 
     out(drills.listing(rows, **app.look(sys.stdout)))
     if any(why for _, _, why in rows):
-        talk(f"Some may not be run here, on estate {estate.name}; `drill show` says why.")
+        where = f"failover_environment is {estate.environment}" + (
+            "" if estate.with_database else ", without a database"
+        )
+        talk(f"Some may not be run here, where {where}; `drill show` says why.")
 
 
 @drill.command()
