@@ -86,9 +86,10 @@ class Invariants:
             guard = machine.guard_process
             watched = guard is not None and not guard.dead and not guard.frozen and not machine.frozen
             late = machine.config.policy.fence_margin - SECOND_GUARD_ROUNDS_SECONDS
-            left = machine.lease_note[1] - now - machine.clock_offset
             rested = now - machine.awake_since >= SECOND_GUARD_ROUNDS_SECONDS
-            if machine.gate and machine.gate_prepared and watched and rested and left < late:
+            if not (machine.gate and machine.gate_prepared and watched and rested):
+                continue
+            if machine.lease_valid_until - now - machine.clock_offset < late:
                 raise BrokenInvariantError(f"{machine.name} is prepared, and its lease is about to end")
 
     # ---- one writer

@@ -630,6 +630,11 @@ class Machine:
         return read_note(Path(self.config.runtime_directory) / "lease")[2] if self.has_files else self.lease_note[2]
 
     @property
+    def lease_valid_until(self) -> float:
+        """Up to when its lease certainly lives, as the second guard reads it."""
+        return read_note(Path(self.config.runtime_directory) / "lease")[1] if self.has_files else self.lease_note[1]
+
+    @property
     def alive(self) -> bool:
         """Whether an agent is at work here."""
         return self.process is not None and not self.process.frozen

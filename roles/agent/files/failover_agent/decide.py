@@ -162,7 +162,7 @@ def _as_primary(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         )
         steps.append(OpenGate(f"primary in term {term.term}"))
         return tuple(steps)
-    gate = () if view.gate_open else (OpenGate(f"primary in term {term.term}"),)
+    gate = () if view.gate_open and not view.gate_prepared else (OpenGate(f"primary in term {term.term}"),)
     return (*gate, *_membership(view, stored, sync, policy))
 
 

@@ -801,6 +801,7 @@ def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
     web = view(engine="none", database=DOWN, stored=DEGRADED)
     yield "no database, leads", web, []
     yield "no database, gate", replace(web, gate_open=False), ["OpenGate"]
+    yield "primary, only prepared", view(gate_prepared=True), ["OpenGate"]
     yield "no database, leads, only prepared", replace(web, gate_prepared=True), ["OpenGate"]
     yield "no database, lost lease", replace(web, lease_valid_until=NOW), ["Hold"]
     astray = replace(web, stored=replace(free, term=Term(3, "www2")), lease_valid_until=NOW)
