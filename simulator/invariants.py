@@ -54,6 +54,8 @@ class Invariants:
         if self._broken:
             raise BrokenInvariantError(self._broken)
         stored = world.etcd.stored()
+        if world.engine == "none":
+            self._check_gates(stored)
         writable = [machine for machine in world.machines.values() if machine.server.writable]
         if writable:
             self._check_writable(writable, stored)
@@ -65,6 +67,30 @@ class Invariants:
         if not world.vrrp_blocked and sum(machine.holds_vip for machine in world.machines.values()) > 1:
             holders = [machine.name for machine in world.machines.values() if machine.holds_vip]
             raise BrokenInvariantError(f"the address is on {' and '.join(holders)}")
+
+    # ---- one leader, where there is no database
+
+    def _check_gates(self, stored: Stored) -> None:
+        """I1 for what follows the primary: an open gate is a role, with the lease and the key that a role needs. One
+        that is only prepared for a planned switchover is none, and ends with the lease of its host.
+        """
+        opened = [machine for machine in self._world.machines.values() if machine.gate and not machine.gate_prepared]
+        leased = [machine for machine in opened if _leased(machine) and machine.alive]
+        if len(leased) > 1:
+            raise BrokenInvariantError(f"two gates are open under valid leases: {_names(leased)}")
+        for machine in opened:
+            self._check_lease(machine)
+            self._check_key(machine, stored.leader)
+        now = self._world.kernel.now
+        for machine in self._world.machines.values():
+            guard = machine.guard_process
+            watched = guard is not None and not guard.dead and not guard.frozen and not machine.frozen
+            late = machine.config.policy.fence_margin - SECOND_GUARD_ROUNDS_SECONDS
+            rested = now - machine.awake_since >= SECOND_GUARD_ROUNDS_SECONDS
+            if not (machine.gate and machine.gate_prepared and watched and rested):
+                continue
+            if machine.lease_valid_until - now - machine.clock_offset < late:
+                raise BrokenInvariantError(f"{machine.name} is prepared, and its lease is about to end")
 
     # ---- one writer
 

@@ -229,6 +229,16 @@ def _members_at_once() -> list[Replacement]:
     return [(decide, "_complete", complete)]
 
 
+def _two_gates() -> list[Replacement]:
+    original = switchover.Switchover._move
+
+    def move(self: switchover.Switchover, *arguments: Any) -> None:
+        if self.agent.config.engine != "none":
+            original(self, *arguments)
+
+    return [(switchover.Switchover, "_move", move)]
+
+
 def _nothing(*_arguments: Any) -> None:
     """Do nothing."""
 
@@ -287,6 +297,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("keep_always", "init_rpl_role is always MASTER", "rejoin", _decided(_keep_in_doubt(True))),
     Mutation("no_comparison", "what is written is not compared with what was read", "I2", _without_expectations),
     Mutation("doubtful_commit", "a switchover takes an unknown commit for none", "I1", _doubtful_commit),
+    Mutation("two_gates", "without a database, a switchover leaves the old gate open", "I1", _two_gates),
     Mutation(
         "no_kill",
         "a former primary is made read-only instead of being killed",

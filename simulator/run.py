@@ -54,6 +54,7 @@ def run(schedule: Schedule, log: Callable[[str], None] | None = None, policy: Po
         in_memory=True,
         tcp_gives_up_seconds=TCP_GIVES_UP_SECONDS,
         policy=policy,
+        engine=schedule.engine,
     )
     world.watches = True
     world.applied_is_in_doubt = True
@@ -112,16 +113,20 @@ def _play(world: World, schedule: Schedule, log: Callable[[str], None] | None) -
     began = world.now
     try:
         world.begin_settled(schedule.primary)
-        clients = Clients(world)
-        clients.start()
+        clients = Clients(world) if schedule.engine != "none" else None
+        if clients is not None:
+            clients.start()
         for event in schedule.events:
             world.kernel.at(began + event.at, begin, event)
         world.run(schedule.seconds + 1.0)
         unsettled = _come_to_rest(world)
-        clients.stop()
+        if clients is not None:
+            clients.stop()
         world.run(1.0)
         if unsettled:
             return f"not whole {REST_SECONDS:g} s after the last fault: {unsettled}"
+        if clients is None:
+            return world.unsettled()
         if schedule.single and clients.longest_pause > PAUSE_LIMIT_SECONDS:
             return f"writes paused for {clients.longest_pause:.1f} s after a single fault"
         return _judge(world, clients)

@@ -18,9 +18,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from failover_agent.model import Engine
+
 from simulator.network import SERVICES
 
 WITNESS = "witness"
+#: So many schedules have one without a database among them.
+WITHOUT_DATABASE = 8
 #: Operations of an agent at which something may strike; a name stands for all that begin with it.
 OPERATIONS = (
     "etcd",
@@ -132,6 +136,8 @@ class Schedule:
     events: tuple[Event, ...]
     #: Whether the faults come one at a time, so that writes have to come back within a limit.
     single: bool = False
+    #: Whether the estate has a database, or only what follows the primary.
+    engine: Engine = "mariadb"
 
     @property
     def etcd_hosts(self) -> tuple[str, ...]:
@@ -151,6 +157,8 @@ class Schedule:
         head = [f"seed {self.seed}", f"hosts {' '.join(self.hosts)}", f"primary {self.primary}"]
         if self.single:
             head.append("single")
+        if self.engine != "mariadb":
+            head.append(f"engine {self.engine}")
         return "\n".join([*head, *map(str, self.events)]) + "\n"
 
 
@@ -160,6 +168,7 @@ def parse(text: str) -> Schedule:
     :raises ScheduleError: with the line that was not understood.
     """
     seed, primary, single = 0, "www1", False
+    engine: Engine = "mariadb"
     hosts: tuple[str, ...] = ("www1", "www2")
     events = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -176,6 +185,8 @@ def parse(text: str) -> Schedule:
                     primary = name
                 case ["single"]:
                     single = True
+                case ["engine", "mariadb" | "none" as name]:
+                    engine = "none" if name == "none" else "mariadb"
                 case [at, word, *options]:
                     parts = (option.partition("=") for option in options)
                     events.append(Event(float(at), word, tuple((key, value) for key, _equals, value in parts)))
@@ -183,11 +194,30 @@ def parse(text: str) -> Schedule:
                     raise ValueError(line)
         except ValueError as error:
             raise ScheduleError(f"line {number}: {line!r} is no line of a schedule") from error
-    return Schedule(seed, hosts, primary, tuple(events), single)
+    return Schedule(seed, hosts, primary, tuple(events), single, engine)
 
 
 def generate(seed: int) -> Schedule:
-    """The schedule of a seed."""
+    """The schedule of a seed. Some are of an estate without a database; what would strike that strikes the agent."""
+    made = _generate(seed)
+    if seed % WITHOUT_DATABASE:
+        return made
+    events = (event for event in made.events if event.word not in {"lag", "fill_disk"})
+    return replace(made, events=tuple(map(_on_the_agent, events)), engine="none")
+
+
+def _on_the_agent(event: Event) -> Event:
+    """The same fault where there is no database to strike."""
+    spared = {"mariadbd": "failover-agent"}
+    options = tuple((key, spared.get(value, value)) for key, value in event.options)
+    if event.get("operation").startswith(("sql", "salvage")):
+        known = [name for name in OPERATIONS if not name.startswith(("sql", "salvage"))]
+        chosen = known[int(event.at * 1000) % len(known)].replace(" ", "+")
+        options = tuple((key, chosen if key == "operation" else value) for key, value in options)
+    return replace(event, options=options)
+
+
+def _generate(seed: int) -> Schedule:
     random = Random(seed)
     hosts = ("www1", "www2", "www3")[: 3 if random.random() < 0.3 else 2]
     primary = random.choice(hosts)

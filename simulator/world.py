@@ -469,13 +469,29 @@ class SimHost(Host):
         """Whether the addresses may come."""
         return self._machine.gate
 
-    def open_gate(self) -> None:
+    @property
+    def gate_prepared(self) -> bool:
+        """Whether the gate was opened for a planned switchover to come."""
+        return self._machine.gate_prepared
+
+    def open_gate(self, *, prepared: bool = False) -> None:
         """Let the addresses come."""
-        self._do("open_gate", lambda: self._world.set_gate(self._machine, is_open=True))
+
+        def effect() -> None:
+            self._machine.gate_prepared = prepared
+            self._world.set_gate(self._machine, is_open=True)
+            self._machine.appeared.notify()
+
+        self._do("open_gate", effect)
 
     def close_gate(self) -> None:
         """Send the addresses away."""
-        self._do("close_gate", lambda: self._world.set_gate(self._machine, is_open=False))
+
+        def effect() -> None:
+            self._world.set_gate(self._machine, is_open=False)
+            self._machine.gate_prepared = False
+
+        self._do("close_gate", effect)
 
     def start_followers(self) -> None:
         """systemctl start failover-primary.target."""
@@ -628,6 +644,7 @@ class Machine:
     agent: Agent | None = None
     fenced: bool = False
     gate: bool = False
+    gate_prepared: bool = False
     followers: bool = False
     keepalived: bool = True
     holds_vip: bool = False
@@ -646,9 +663,14 @@ class Machine:
     @property
     def lease_until(self) -> float:
         """Up to when its agent has promised to be writable at most, as the second guard reads it."""
-        return (
-            read_note(Path(self.config.runtime_directory) / "lease").until if self.has_files else self.lease_note.until
-        )
+        note = read_note(Path(self.config.runtime_directory) / "lease") if self.has_files else self.lease_note
+        return note.until
+
+    @property
+    def lease_valid_until(self) -> float:
+        """Up to when its lease certainly lives, as the second guard reads it."""
+        note = read_note(Path(self.config.runtime_directory) / "lease") if self.has_files else self.lease_note
+        return note.valid_until
 
     @property
     def alive(self) -> bool:
@@ -817,21 +839,22 @@ class World:
             lease = self.etcd.grant(ttl)
             until = now + machine.clock_offset + ttl
             machine.lease_note = LeaseNote(lease, until, *((until, lease) if machine is first else ()))
-            machine.server.running = True
+            machine.server.running = self.engine != "none"
             if machine is first:
-                machine.server.read_only, machine.server.semi_sync_primary = False, True
+                machine.server.read_only, machine.server.semi_sync_primary = False, self.engine != "none"
                 machine.gate = machine.followers = machine.holds_vip = True
                 machine.runtime[WRITABLE] = ""
                 leader = Put("leader", to_json(Leader(holder=primary, term=term)), lease=lease)
         reign = Term(term=term, primary=primary, at="2025-12-31T00:00:00.000Z", reason="switchover")
+        sync = Sync(term=term, primary=primary, members=others, mode="strict")
         keys = [
             Put("term", to_json(reign)),
             Put("history", history_json((), reign)),
-            Put("sync", to_json(Sync(term=term, primary=primary, members=others, mode="strict"))),
+            Put("sync", to_json(sync if self.engine != "none" else Sync(term=term, primary=primary))),
             leader,
         ]
         self.etcd.commit({}, keys)
-        for name in others:
+        for name in others if self.engine != "none" else ():
             server = self.machines[name].server
             server.source = first.address
             server.execute(server.open_session(), "START SLAVE", ())
@@ -920,8 +943,10 @@ class World:
         while True:
             left = 0.0
             if self.in_memory:
-                machine.appeared.wait_for(lambda: WRITABLE in machine.runtime)
-                left = machine.lease_note.until - margin - self.kernel.now - machine.clock_offset
+                machine.appeared.wait_for(lambda: WRITABLE in machine.runtime or machine.gate_prepared)
+                note = machine.lease_note
+                until = note.until if WRITABLE in machine.runtime else note.valid_until
+                left = until - margin - self.kernel.now - machine.clock_offset
             self.kernel.sleep(max(1, -(-left // INTERVAL_SECONDS)) * INTERVAL_SECONDS)
             guard.look()
 
@@ -1079,7 +1104,7 @@ class World:
         if machine.guard_process is not None:
             machine.guard_process.kill()
         machine.server.power_lost()
-        machine.fenced = machine.gate = machine.followers = machine.holds_vip = False
+        machine.fenced = machine.gate = machine.gate_prepared = machine.followers = machine.holds_vip = False
         machine.lease_note = LeaseNote()
         machine.shut_out = frozenset()
         machine.runtime.clear()
@@ -1314,11 +1339,17 @@ class World:
         primary = self.machines[term.primary].server
         checks = {
             "leader": (leader.holder, leader.term) == (term.primary, term.term),
-            "writable": [m.name for m in self.machines.values() if m.server.writable] == [term.primary],
-            "fences": not any(m.fenced or m.shut_out for m in self.machines.values()),
             "gates": [m.name for m in self.machines.values() if m.gate] == [term.primary],
+            "prepared": not any(m.gate_prepared for m in self.machines.values()),
             "followers": [m.name for m in self.machines.values() if m.followers] == [term.primary],
             "address": self.vip_holder == term.primary,
+        }
+        if self.engine == "none":
+            wrong = [name for name, good in checks.items() if not good]
+            return f"{', '.join(wrong)} wrong in {dataclasses.astuple(term)}" if wrong else ""
+        checks |= {
+            "writable": [m.name for m in self.machines.values() if m.server.writable] == [term.primary],
+            "fences": not any(m.fenced or m.shut_out for m in self.machines.values()),
             "sync": (sync.mode, sync.members, sync.term) == ("strict", others, term.term),
             "semi-sync": [m.name for m in self.machines.values() if m.server.semi_sync_primary] == [term.primary],
             "replicas": tuple(sorted(s.name for s in primary.attached())) == others,

@@ -33,7 +33,7 @@ EXPORT_TIMEOUT_SECONDS = 60
 
 #: The variables that make an :class:`Estate`, as regular expressions.
 VARIABLES = (
-    "failover_(estate|environment|profile|vips|objectives|site|address|group_[a-z]+)",
+    "failover_(estate|environment|engine|profile|vips|objectives|site|address|group_[a-z]+)",
     "ansible_(connection|host|port|user|become|become_method|become_user|become_password)",
     "ansible_(password|become_pass)",
     "ansible_ssh_(host|port|user|pass|password|private_key_file|common_args|extra_args|args)",
@@ -78,7 +78,11 @@ class Vip:
 
 @dataclass(frozen=True)
 class Estate:
-    """What one inventory describes. ``environment`` is ``lab``, ``staging`` or ``production``."""
+    """What one inventory describes. ``environment`` is ``lab``, ``staging`` or ``production``.
+
+    ``engine`` is what the primary is primary of: ``mariadb``, or ``none`` where only VIPs and units follow it.
+    ``php`` says whether a site runs PHP.
+    """
 
     name: str
     profile: str
@@ -88,6 +92,13 @@ class Estate:
     objectives: Mapping[str, Any]
     domains: tuple[str, ...]
     environment: str = "production"
+    engine: str = "mariadb"
+    php: bool = True
+
+    @property
+    def with_database(self) -> bool:
+        """Whether there is a database."""
+        return self.engine != "none"
 
     def host(self, name: str) -> Host | None:
         """Return the host of that name."""
@@ -271,6 +282,8 @@ def build(document: Mapping[str, Any]) -> Estate:
         objectives=objectives if isinstance(objectives, dict) else {},
         domains=tuple(str(item["domain"]) for item in _mappings(shared.get("web_sites")) if "domain" in item),
         environment=str(shared.get("failover_environment") or "production"),
+        engine=str(shared.get("failover_engine") or "mariadb"),
+        php=any(item.get("php") is True for item in _mappings(shared.get("web_sites"))),
     )
 
 
@@ -347,6 +360,8 @@ def _from_cache(cache: Path, mark: Mapping[str, Any]) -> Estate | None:
             objectives=kept["objectives"],
             domains=tuple(kept["domains"]),
             environment=kept["environment"],
+            engine=kept["engine"],
+            php=kept["php"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -210,14 +210,20 @@ def _silent(reports: Iterable[HostReport]) -> Iterable[Trouble]:
             yield Trouble(code, report.host, f"{report.host}: {what}: {report.error}")
 
 
+def _with_database(status: Mapping[str, Any]) -> bool:
+    return status.get("engine") != "none"
+
+
 def _primary(primaries: Sequence[str], statuses: Mapping[str, Mapping[str, Any]]) -> Iterable[Trouble]:
     if statuses and not primaries:
-        yield Trouble("no_primary", "", "no host is primary; nothing can be written")
+        written = any(_with_database(status) for status in statuses.values())
+        what = "nothing can be written" if written else "what follows the primary is nowhere"
+        yield Trouble("no_primary", "", f"no host is primary; {what}")
     if len(primaries) > 1:
         claims = ", ".join(f"{host} (term {_term(statuses[host])})" for host in primaries)
         yield Trouble("two_primaries", "", f"more than one host says it is primary: {claims}")
     for host in primaries[:1]:
-        if _part(statuses[host], "database").get("read_only") is not False:
+        if _with_database(statuses[host]) and _part(statuses[host], "database").get("read_only") is not False:
             yield Trouble("read_only", host, f"{host} is primary, but its database is read-only")
 
 
@@ -239,7 +245,7 @@ def _vips(estate: Estate, primary: str, statuses: Mapping[str, Mapping[str, Any]
 
 def _replicas(primary: str, statuses: Mapping[str, Mapping[str, Any]]) -> Iterable[Trouble]:
     sync = _part(statuses.get(primary, {}), "sync")
-    if primary and sync.get("mode") == "degraded":
+    if primary and sync.get("mode") == "degraded" and _with_database(statuses[primary]):
         yield Trouble("sync_degraded", primary, "no replica confirms writes; losing the primary loses data")
     for host, status in statuses.items():
         if host == primary or status.get("role") == "primary":
@@ -247,6 +253,8 @@ def _replicas(primary: str, statuses: Mapping[str, Mapping[str, Any]]) -> Iterab
         database = _part(status, "database")
         if status.get("role") != "replica":
             yield Trouble("not_replica", host, f"{host} is {status.get('role')}, not a replica")
+        elif not _with_database(status):
+            continue
         elif database.get("io_running") is not True or database.get("sql_running") is not True:
             error = str(database.get("error") or "no reason given")
             yield Trouble("replication_stopped", host, f"{host} does not replicate: {error}")

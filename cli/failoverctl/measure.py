@@ -31,7 +31,7 @@ def target(estate: Estate, password: str, *, writers: int = 1) -> dict[str, Any]
     web = primary if shared and primary else _vip(estate, "web")
     data_hosts = estate.in_role("database")
     write: Mapping[str, Any] | None = None
-    if primary and password:
+    if primary and password and estate.with_database:
         write = {
             "host": primary.address,
             "port": MARIADB_PORT,
@@ -54,7 +54,9 @@ def target(estate: Estate, password: str, *, writers: int = 1) -> dict[str, Any]
         "write": write,
         "http": http,
         "sample": [{"host": host.name, "url": f"http://{host.address}:{AGENT_PORT}/role"} for host in data_hosts],
-        "readers": [{"host": host.name, "address": host.address, "port": MARIADB_PORT} for host in data_hosts],
+        "readers": [{"host": host.name, "address": host.address, "port": MARIADB_PORT} for host in data_hosts]
+        if write is not None
+        else [],
     }
 
 

@@ -148,11 +148,13 @@ def _to(host: str) -> dict[str, Any]:
 
 
 def follows(host: str, health: Health) -> bool:
-    """Return whether a host replicates and the primary waits for it."""
+    """Return whether a host replicates and the primary waits for it; without a database, whether it stands by."""
     report = health.report(host)
     primary = health.report(health.primary)
     if report is None or report.status is None or primary is None or primary.status is None:
         return False
+    if report.status.get("engine") == "none":
+        return report.status.get("role") == "replica"
     database, sync = report.status.get("database"), primary.status.get("sync")
     runs = isinstance(database, dict) and database.get("io_running") is True and database.get("sql_running") is True
     waited_for = isinstance(sync, dict) and host in (sync.get("members") or ()) and sync.get("mode") == "strict"

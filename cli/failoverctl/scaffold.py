@@ -34,6 +34,7 @@ class Wish:
     domain: str
     user: str
     client: str = ""
+    engine: str = "mariadb"
 
 
 def files(wish: Wish, password: str = "") -> dict[str, str]:
@@ -42,14 +43,19 @@ def files(wish: Wish, password: str = "") -> dict[str, str]:
     :param password: the one for all secrets; empty makes a new random one for each, as it should be.
     """
     group_vars = "inventory/group_vars/all"
-    return {
+    shared = {
         "failover.yml": _FAILOVER,
         "inventory/.gitignore": _GITIGNORE,
         "inventory/hosts.yml": _hosts(wish),
         f"{group_vars}/connection.yml": _CONNECTION.format(user=wish.user),
-        f"{group_vars}/estate.yml": _ESTATE.format(estate=wish.estate, clients=_clients(wish.client)),
-        f"{group_vars}/mariadb.yml": _MARIADB,
+        f"{group_vars}/estate.yml": _estate(wish),
         f"{group_vars}/vips.yml": _VIPS.format(vip=wish.vip),
+    }
+    if wish.engine == "none":
+        return {**shared, f"{group_vars}/web.yml": _WEB_STATIC.format(domain=wish.domain)}
+    return {
+        **shared,
+        f"{group_vars}/mariadb.yml": _MARIADB,
         f"{group_vars}/web.yml": _WEB.format(domain=wish.domain, site=_word(wish.domain)),
         f"{group_vars}/vault.yml": _VAULT.format(
             probe=password or secrets.token_hex(16),
@@ -119,6 +125,14 @@ def _hosts(wish: Wish) -> str:
         witness=_members([wish.witness[0]] if wish.witness else []),
         backup=_members([wish.backup[0]] if wish.backup else []),
     )
+
+
+def _estate(wish: Wish) -> str:
+    text = _ESTATE.format(estate=wish.estate, clients=_clients(wish.client))
+    if wish.engine == "none":
+        text = text.replace("\n# How precious it is", f"{_ENGINE_NONE}\n# How precious it is")
+        text = text.replace("may reach MariaDB\n# and the agents' HTTP", "may reach\n# the agents' HTTP")
+    return text
 
 
 def _members(names: Sequence[str]) -> str:
@@ -212,6 +226,21 @@ failover_objectives:
 # Hosts and networks, besides the hosts of the estate, that may reach MariaDB
 # and the agents' HTTP: monitoring, and the machine that measures a switchover.
 base_client_networks:{clients}
+"""
+
+_ENGINE_NONE = """
+# There is no database: virtual IPs, and units under failover-primary.target,
+# follow one quorum decision. The hosts that may lead are in failover_database.
+failover_engine: none
+"""
+
+_WEB_STATIC = """\
+---
+# The sites that every web host serves. Their files are yours: put them on
+# every web host.
+web_sites:
+  - domain: {domain}
+    docroot: /srv/www/{domain}
 """
 
 _MARIADB = """\

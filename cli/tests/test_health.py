@@ -165,3 +165,30 @@ def test_no_primary_suggests_to_ask_for_a_failover(answers: dict[str, Any]) -> N
 def test_what_to_do_names_the_host() -> None:
     assert remedy(Trouble("not_replica", "www1", "x")).startswith("failoverctl rejoin www1")
     assert remedy(Trouble("unheard_of", "", "x")) == ""
+
+
+class TestWithoutDatabase:
+    """Engine ``none``: roles, addresses and the quorum are judged, and no replication."""
+
+    @pytest.fixture
+    def static(self, answers: dict[str, Any]) -> dict[str, Any]:
+        """The same two agents, without a database."""
+        for status in answers.values():
+            database = {"engine": "none", "running": False, "read_only": True, "io_running": None, "sql_running": None}
+            status.update(engine="none", sync=None, database={**status["database"], **database})
+        return answers
+
+    def test_healthy(self, static: dict[str, Any]) -> None:
+        health = judge(ESTATE, reports(static))
+        assert (health.verdict, health.primary, health.troubles) == ("healthy", "www2", ())
+
+    def test_what_is_wrong_is_told(self, static: dict[str, Any]) -> None:
+        static["www2"]["role"] = "replica"
+        (trouble,) = (item for item in judge(ESTATE, reports(static)).troubles if item.code == "no_primary")
+        assert trouble.message == "no host is primary; what follows the primary is nowhere"
+        static["www2"]["role"] = static["www1"]["role"] = "primary"
+        assert "two_primaries" in codes(reports(static))
+        static["www1"]["role"] = "starting"
+        assert "not_replica" in codes(reports(static))
+        static["www2"]["vips"]["site"]["held"] = False
+        assert "vip_astray" in codes(reports(static))

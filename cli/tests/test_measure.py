@@ -58,6 +58,14 @@ def test_without_a_password_only_requests_are_measured() -> None:
     assert found["write"] is None
 
 
+def test_without_a_database_nothing_is_written_and_nobody_read() -> None:
+    found = target(replace(ESTATE, engine="none"), "hunter2")
+    assert found is not None
+    assert (found["write"], found["readers"]) == (None, [])
+    assert found["http"]["host"] == "198.51.100.10"
+    assert parse_target({"schema": 1, "run_id": "x", **found}).write is None
+
+
 def test_nothing_to_measure() -> None:
     assert target(replace(ESTATE, vips=()), "x") is None
     assert target(replace(ESTATE, domains=()), "") is None

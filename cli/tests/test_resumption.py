@@ -171,3 +171,14 @@ def test_the_last_entry_in_words() -> None:
 def test_facts_of_the_journal_are_those_of_the_world(agents: dict[str, Any]) -> None:
     entry = world.facts_of(health(agents).reports)
     assert resumption.before_of(entry) == Before("www2", 3)
+
+
+def test_without_a_database_a_host_that_stands_by_can_take_over_again(agents: dict[str, Any]) -> None:
+    at_term(agents, 4)
+    for status in agents.values():
+        status["database"] |= {"running": False, "io_running": None, "sql_running": None}
+        status.update(engine="none", sync=None)
+    choice = resumption.rollback("switchover", {}, ENTRY, health(agents))
+    assert (choice.kind, choice.runbook, choice.parameters) == ("run", "switchover", {"switchover_to": "www1"})
+    agents["www1"]["role"] = "starting"
+    assert resumption.rollback("switchover", {}, ENTRY, health(agents)).kind == "by_hand"

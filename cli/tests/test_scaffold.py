@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_secrets_are_random_and_private(tmp_path: Path) -> None:
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
+def test_without_a_database_nothing_is_said_of_one(tmp_path: Path) -> None:
+    static = replace(WISH, engine="none")
+    files = scaffold.files(static)
+    assert not any(word in text.lower() for text in files.values() for word in ("mariadb", "password:", "php"))
+    scaffold.write(tmp_path, files)
+    found = inspection.inspect(load(Flags(), cwd=tmp_path, environ={}))
+    assert found.problems == ()
+    assert (found.estate.engine, found.estate.php) == ("none", False)
+    assert found.estate.domains == ("www.example.org",)
+
+
 def test_nothing_is_overwritten_and_nothing_half_written(tmp_path: Path) -> None:
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory/hosts.yml").write_text("mine")
@@ -67,7 +79,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_lines_fit_yamllint() -> None:
-    for name, text in scaffold.files(WISH).items():
+    for name, text in [*scaffold.files(WISH).items(), *scaffold.files(replace(WISH, engine="none")).items()]:
         assert text.startswith(("---\n", "#")), name
         assert all(len(line) <= 80 for line in text.splitlines()), name
 

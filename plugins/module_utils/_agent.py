@@ -80,6 +80,8 @@ def serving_problem(estate: dict[str, Any]) -> str:
         return ""
     if estate["role"] != "replica":
         return f"it is {estate['role']}: {words or database['error'] or 'no reason given'}"
+    if estate.get("engine") == "none":
+        return "" if estate.get("leader") else f"nobody leads: {words or 'no reason given'}"
     if not (database["io_running"] and database["sql_running"]):
         return f"replication does not run: {database['error'] or words or 'connecting'}"
     sync = estate["sync"] or {}

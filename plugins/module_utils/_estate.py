@@ -41,6 +41,12 @@ ESTATE_SPEC: dict[str, dict[str, Any]] = {
         "default": "lan",
         "description": "How fast failure is noticed. Sets the timing of VRRP, lease, checks and etcd.",
     },
+    "failover_engine": {
+        "type": "str",
+        "choices": ["mariadb", "none"],
+        "default": "mariadb",
+        "description": "What the primary is primary of: MariaDB, or only the virtual IPs and units that follow it.",
+    },
     "failover_vips": {
         "type": "list",
         "elements": "dict",
@@ -125,6 +131,9 @@ ROLE_KINDS: dict[str, tuple[str, ...]] = {
 }
 """Which groups' hosts get a role, so that a variable it requires must be there."""
 
+DATABASE_ROLE, DATABASE_PORT = "mariadb", 3306
+"""What an estate without a database (failover_engine: none) has not."""
+
 PORTS: dict[int, tuple[tuple[str, ...], str]] = {
     80: (("web",), "nginx.service"),
     2379: (("database", "witness"), "etcd.service"),
@@ -205,6 +214,11 @@ class Inventory:
         """Return the address of a host in the estate, as the inventory says it."""
         variables = self.hosts.get(host, {})
         return str(variables.get("failover_address") or variables.get("ansible_host") or host)
+
+    @property
+    def with_database(self) -> bool:
+        """Whether the estate has a database."""
+        return bool(self.first("failover_engine") != "none")
 
     def vips(self) -> list[Mapping[str, Any]]:
         """Return those virtual IPs that are mappings."""
@@ -398,6 +412,8 @@ def _check_required(inventory: Inventory, roles: Roles) -> Iterator[Problem]:
         if spec.get("required") and inventory.first(name) is None:
             yield Problem("missing_variable", f"{name} is not set", variable=name, fix=str(spec["description"]))
     for role, kinds in ROLE_KINDS.items():
+        if role == DATABASE_ROLE and not inventory.with_database:
+            continue
         for name, option in roles.options.get(role, {}).items():
             lacking = [host for host in inventory.members(*kinds) if name not in inventory.hosts.get(host, {})]
             if option.get("required") and lacking:
@@ -605,6 +621,15 @@ def _check_sites(inventory: Inventory) -> Iterator[Problem]:
         if site.get("content") == "demo" and not (site.get("php") and site.get("database")):
             message = f"{domain} has content: demo, which needs php: true and a database"
             yield Problem("incomplete_site", message, variable=f"{path}.content")
+        elsewhere = inventory.first("web_database_host")
+        if site.get("database") and not inventory.with_database and not elsewhere:
+            yield Problem(
+                "site_without_database",
+                f"{domain} wants a database, and this estate has none",
+                variable=f"{path}.database",
+                observed="failover_engine: none",
+                fix="Take it away, or say with web_database_host where the database is.",
+            )
     pairs = ((str(site["domain"]), str(i)) for i, site in enumerate(sites) if "domain" in site)
     for domain, places in _duplicates(pairs):
         yield Problem(
@@ -706,6 +731,8 @@ def _check_listeners(host: str, seen: Mapping[str, Any], inventory: Inventory) -
     for listener in seen["listeners"]:
         kinds, unit = ports.get(listener["port"], ((), ""))
         owner = listener["unit"] or listener["process"] or "the kernel"
+        if listener["port"] == DATABASE_PORT and not inventory.with_database:
+            continue
         if host in inventory.members(*kinds) and listener["unit"] != unit and (listener["port"], owner) not in reported:
             reported.add((listener["port"], owner))
             yield Problem(
@@ -732,6 +759,19 @@ def _check_traces(host: str, seen: Mapping[str, Any], inventory: Inventory) -> I
             limit=ours,
             fix=f"Call this estate {told} if it is the same one, or use a host that is of no estate.",
         )
+    engine, wanted = str(traces.get("engine") or ""), str(inventory.first("failover_engine") or "mariadb")
+    if engine and engine != wanted and host in inventory.members("database"):
+        yield Problem(
+            "engine_changed",
+            f"the agent of {host} leads {engine}, and the inventory says {wanted}: an estate keeps its engine",
+            host=host,
+            variable="failover_engine",
+            observed=engine,
+            limit=wanted,
+            fix=f"Set failover_engine: {engine}, or use hosts that are of no estate.",
+        )
+    if not inventory.with_database:
+        return
     known = {inventory.address(name) for name in inventory.members("database")} | set(inventory.members("database"))
     for source in traces.get("sources") or ():
         if source not in known:
@@ -892,7 +932,7 @@ def check_hosts(inventory: Inventory, looks: Mapping[str, Look], limits: Limits)
             problems += _check_listeners(host, look.host, inventory)
             problems += _check_network(host, look.host, inventory, known)
             problems += _check_traces(host, look.host, inventory)
-            if host in inventory.members("database"):
+            if host in inventory.members("database") and inventory.with_database:
                 releases.setdefault(str(look.host["pretty_name"]), []).append(host)
     problems += _check_etcd_keys(inventory, looks)
     problems += _check_vrrp(inventory, looks)

@@ -56,6 +56,15 @@ def parse_agent_estate(text: str) -> str:
     return str(found.get("estate") or "") if isinstance(found, dict) else ""
 
 
+def parse_agent_engine(text: str) -> str:
+    """Return what the agent of a host leads, such as ``mariadb``; empty without an agent."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ""
+    return str(found.get("engine") or "") if isinstance(found, dict) else ""
+
+
 def keys_request() -> dict[str, Any]:
     """Return the body of a request for the names of all keys of all estates (etcd v3, KV.Range)."""
     end = KEYS[:-1] + chr(ord(KEYS[-1]) + 1)

@@ -83,6 +83,11 @@ result:
   type: str
   choices: [promoted, already, possible, refused, failed]
   sample: promoted
+engine:
+  description: What the primary is primary of, V(mariadb) or V(none).
+  returned: always
+  type: str
+  sample: mariadb
 from:
   description: The old primary.
   returned: always
@@ -104,7 +109,7 @@ term_after:
   type: int
   sample: 4
 position:
-  description: The GTID position at which the new primary began.
+  description: The GTID position at which the new primary began; null without a database.
   returned: always
   type: str
   sample: 0-1-4711

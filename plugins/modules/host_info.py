@@ -193,6 +193,10 @@ host:
           description: The estate that the agent of the host is configured for, empty without an agent.
           type: str
           sample: shop
+        engine:
+          description: What that agent leads, V(mariadb) or V(none); empty without an agent.
+          type: str
+          sample: mariadb
         etcd_estates:
           description: The estates whose keys the etcd member of the host holds.
           type: list
@@ -350,6 +354,7 @@ def read_traces(module: AnsibleModule) -> dict[str, Any]:
     effective = _traces.parse_defaults(read_output(module, "my_print_defaults", "--mysqld")) if own else {}
     return {
         "estate": _traces.parse_agent_estate(read_text(_traces.AGENT_CONFIG)),
+        "engine": _traces.parse_agent_engine(read_text(_traces.AGENT_CONFIG)),
         "etcd_estates": read_etcd_estates(),
         "sources": list(_traces.parse_sources(sources)),
         "overridden": [asdict(item) for item in _traces.find_overridden(own, effective)] if effective else [],

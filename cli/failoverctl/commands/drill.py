@@ -70,7 +70,10 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 
     out(drills.listing(rows, **app.look(sys.stdout)))
     if any(why for _, _, why in rows):
-        talk(f"Some may not be run here, where failover_environment is {estate.environment}; `drill show` says why.")
+        where = f"failover_environment is {estate.environment}" + (
+            "" if estate.with_database else ", without a database"
+        )
+        talk(f"Some may not be run here, where {where}; `drill show` says why.")
 
 
 @drill.command()
@@ -82,16 +85,17 @@ def show(ctx: click.Context, scenario: str, as_json: bool) -> None:
     """Show what a drill will do, what must come of it, and what it cost so far; contact no host."""
     from failoverctl import estate as estates
     from failoverctl.drill import history
+    from failoverctl.drill.gates import fitted
     from failoverctl.drill.plan import plan
     from failoverctl.drill.promised import promised
 
     app = app_of(ctx)
     settings = app.settings()
-    found = _chosen(_scenarios(settings), [scenario])[0]
     estate = estates.load(settings, cached=True)
+    found = fitted(_chosen(_scenarios(settings), [scenario])[0], estate)
     summary = history.summarise(found.ident, history.read(_directory(settings), estate=estate.name))
     phases = plan(found, _faults())
-    demands = promised(found, estate.objectives)
+    demands = promised(found, estate.objectives, with_database=estate.with_database)
     why = _where_not(found, estate)
     if as_json:
         from failoverctl.render.json import document
@@ -302,11 +306,12 @@ def _run_all(
     """Run every scenario as often as it is to be; an interrupt ends it."""
     from failoverctl.drill.edges import real_edges
     from failoverctl.drill.engine import Order, play
+    from failoverctl.drill.gates import fitted
     from failoverctl.report import write_report
 
     edges = real_edges(settings, estate)
     outcomes: list[Outcome] = []
-    for scenario in chosen:
+    for scenario in (fitted(item, estate) for item in chosen):
         target = _target(settings, estate, scenario)
         count = repeat or scenario.repeat
         for number in range(1, count + 1):
@@ -449,6 +454,7 @@ def _described(scenario: Scenario) -> dict[str, Any]:
         "scenario": scenario.ident,
         "title": scenario.title,
         "environment": scenario.environment,
+        "requires": list(scenario.requires),
         "shipped": scenario.shipped,
         "risks": list(scenario.risks),
         "faults": list(dict.fromkeys(step.fault for step in scenario.faults)),
@@ -465,7 +471,8 @@ def _consequence(settings: Settings, estate: Estate, chosen: Sequence[Scenario],
         times = repeat or scenario.repeat
         often = "" if times == 1 else f", {times} times"
         paused = drills.spread(history.summarise(scenario.ident, runs).paused)
-        lines.append(f"{scenario.ident}{often}: {scenario.title}. Writes pause: {paused}.")
+        what = "Writes pause" if estate.with_database else "Requests fail"
+        lines.append(f"{scenario.ident}{often}: {scenario.title}. {what}: {paused}.")
     return "\n".join([*lines, "Everything that is broken is put right again, also after Ctrl-C."])
 
 

@@ -135,7 +135,7 @@ def _ask(ctx: click.Context, app: App, order: Any, confirm_estate: str, as_json:
         last_words(checked, as_json)
         ctx.exit(checked.exit_code)
     answer = checked.result["failover"] or {}
-    tell(consequence(answer))
+    tell(consequence(answer, with_database=order.estate.with_database))
     if answer.get("possible_loss"):
         if not confirm_estate:
             ask_name("Acknowledged writes may be lost", order.estate.name, "")
@@ -143,11 +143,13 @@ def _ask(ctx: click.Context, app: App, order: Any, confirm_estate: str, as_json:
         ask("Fail over?", yes=False)
 
 
-def consequence(answer: Mapping[str, Any]) -> str:
+def consequence(answer: Mapping[str, Any], *, with_database: bool = True) -> str:
     """Return what a failover would do, from what the agents answered to its check."""
     from failoverctl.report.text import loss_sentence
 
     old, new = answer.get("from") or "the old primary", answer.get("to") or "the best replica"
+    if not with_database:
+        return f"{new} becomes primary in place of {old}, with the VIPs and units that follow the primary."
     return (
         f"{new} becomes primary in place of {old}, with the VIPs that follow the primary. "
         f"What {old} still runs is shut out first; it rejoins as a replica when it comes back.\n"

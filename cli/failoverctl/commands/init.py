@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 @click.option("--witness", default="", metavar="NAME[=ADDRESS]", help="The host that only votes.")
 @click.option("--backup", default="", metavar="NAME[=ADDRESS]", help="The host that keeps backups.")
 @click.option("--vip", default="", metavar="ADDRESS", help="The virtual IP of the site.")
+@click.option(
+    "--engine",
+    type=click.Choice(["mariadb", "none"]),
+    default="mariadb",
+    show_default=True,
+    help="What the primary is primary of; with none only VIPs and units follow it.",
+)
 @click.option("--estate", default="", metavar="NAME", help="Name of the estate; by default the folder's.")
 @click.option("--domain", default="www.example.org", show_default=True, help="Of the first site.")
 @click.option("--user", default="root", show_default=True, help="Account on the hosts.")
@@ -43,6 +50,7 @@ def init(
     witness: str,
     backup: str,
     vip: str,
+    engine: str,
     estate: str,
     domain: str,
     user: str,
@@ -65,23 +73,25 @@ def init(
         domain=domain,
         user=user,
         client=_own_address(next(iter(given.values()))) if given else "",
+        engine=engine,
     )
     written = scaffold.write(folder, scaffold.files(wish))
-    if app.vault_ids:
-        _encrypt(app, next(path for path in written if path.name == "vault.yml"))
+    secrets = [path for path in written if path.name == "vault.yml"]
+    if app.vault_ids and secrets:
+        _encrypt(app, secrets[0])
     for path in written:
         out(str(path))
-    _advise(app, wish.vip == scaffold.PLACEHOLDER_VIP, not given, wish.witness is None)
+    _advise(app, wish.vip == scaffold.PLACEHOLDER_VIP, not given, wish.witness is None, bool(secrets))
 
 
-def _advise(app: App, placeholder_vip: bool, placeholder_hosts: bool, no_witness: bool) -> None:
+def _advise(app: App, placeholder_vip: bool, placeholder_hosts: bool, no_witness: bool, secrets: bool) -> None:
     if placeholder_hosts:
         talk("Hosts and addresses are examples: put in your own.")
     elif placeholder_vip:
         talk("The virtual IP in vips.yml is an example: put in your own.")
     if no_witness:
         talk("There is no witness: add one to failover_witness, or two data hosts have no majority.")
-    if not app.vault_ids:
+    if secrets and not app.vault_ids:
         talk("vault.yml holds passwords in clear text: encrypt it with ansible-vault before you share it.")
     talk("Next: failoverctl check")
 

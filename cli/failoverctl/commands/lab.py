@@ -29,7 +29,7 @@ def lab(context: click.Context, name: str) -> None:
 
 
 @lab.command()
-@click.option("--layout", help="Which hosts: small (default), drill, pair or single.")
+@click.option("--layout", help="Which hosts: small (default), drill, pair, single or static (without a database).")
 @click.option("--release", help="Of Debian: trixie (default) or bookworm.")
 @click.option("--network", help="Address range of the lab.  [default: 198.51.100.0/26]")
 @click.pass_obj

@@ -120,6 +120,8 @@ def measured_target(
 ) -> dict[str, Any] | None:
     """Return what to measure; None when there is nothing and it was not asked for by --measure.
 
+    Unasked, an account for it says that it is wanted; where there is no database, that the estate is a lab.
+
     :param page: the page that an error names.
     :raises FailoverctlError: when it was asked for and there is nothing.
     """
@@ -131,7 +133,8 @@ def measured_target(
     hosts = estate.in_role("database")
     secret = "mariadb_probe_password"
     password = estates.variable(settings, secret, hosts[0].name) if hosts else None
-    if measure is None and not password:
+    wanted = bool(password) if estate.with_database else estate.environment == "lab"
+    if measure is None and not wanted:
         return None
     found = target(estate, str(password or ""), writers=writers)
     if found is None and measure:

@@ -101,7 +101,12 @@ def _consequence(settings: Settings, estate: Estate, health: Health, to: str) ->
 
     past = runs.history(runs_directory(settings.state_directory.value), "switchover", estate.name)
     old = health.primary or "the primary"
-    new = to or "another member of the sync set"
+    new = to or ("another member of the sync set" if estate.with_database else "the host that is wanted most")
+    if not estate.with_database:
+        return (
+            f"{old} stops being primary and {new} takes over, with the VIPs and units that follow the primary.\n"
+            f"Requests pause meanwhile: {predicted(past.http_outage, 'no earlier run measured it')}."
+        )
     return (
         f"{old} stops being primary and {new} takes over, with the VIPs that follow the primary.\n"
         f"Writes pause meanwhile: {predicted(past.writes_outage, 'no earlier run measured it')}. "

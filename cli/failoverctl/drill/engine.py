@@ -859,7 +859,7 @@ class _Drill:
 
     def _analyse(self) -> tuple[list[str], verdicts.Sampled | None]:
         """Judge what was recorded; return proofs that the probe does not have, and what the samples say."""
-        from failoverctl.probe.checker import check, find_two_writers
+        from failoverctl.probe.checker import check, find_two_holders, find_two_writers
 
         place = self._folder.path / "probe"
         try:
@@ -880,6 +880,8 @@ class _Drill:
         seen = replace(recorded, samples=inside) if inside else recorded
         self._timeline = phases.measure(seen, self._state.acts, self._marks(recorded))
         proofs, doubts, notes = find_two_writers(recorded.ops, seen.samples)
+        if not self._order.estate.with_database:
+            proofs = (*proofs, *find_two_holders(seen.samples))
         self._told.doubts += doubts
         hosts = sorted({sample.host for sample in seen.samples})
         known = {*self._found.reasons}

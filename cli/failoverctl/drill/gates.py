@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Protocol
 
@@ -63,6 +63,26 @@ def refusals(
         )
     elif environment == "production":
         found += _production(scenario, estate, confirmed, today)
+    if "database" in scenario.requires and not estate.with_database:
+        found.append(
+            Refusal(
+                "no_database",
+                f"{scenario.ident} needs a database, and estate {estate.name} has none",
+                f"failover_engine: {estate.engine}",
+                "failover_engine: mariadb",
+                "choose a scenario that makes sense without one: failoverctl drill list",
+            )
+        )
+    if "php" in scenario.requires and not estate.php:
+        found.append(
+            Refusal(
+                "no_php",
+                f"{scenario.ident} needs PHP, and no site of estate {estate.name} runs it",
+                "web_sites without php: true",
+                "a site with php: true",
+                "choose a scenario that makes sense without it: failoverctl drill list",
+            )
+        )
     for step in scenario.faults:
         if faults[step.fault].lab_only and not lab:
             found.append(
@@ -113,6 +133,17 @@ def _production(scenario: Scenario, estate: Estate, confirmed: str, today: date)
             )
         )
     return found
+
+
+def fitted(scenario: Scenario, estate: Estate) -> Scenario:
+    """Return a scenario as it is on an estate: without a database nobody writes, so only requests are measured."""
+    if estate.with_database:
+        return scenario
+    return replace(
+        scenario,
+        promises=replace(scenario.promises, http_after_write_seconds=None),
+        load=replace(scenario.load, direct=False, http=True),
+    )
 
 
 def needs_measurement(scenario: Scenario) -> bool:

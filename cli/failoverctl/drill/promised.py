@@ -8,13 +8,15 @@ from typing import Any
 from failoverctl.drill.scenario import Scenario
 
 
-def promised(scenario: Scenario, objectives: Mapping[str, Any]) -> list[str]:
+def promised(scenario: Scenario, objectives: Mapping[str, Any], *, with_database: bool = True) -> list[str]:
     """Return everything that must come of a drill, the most important first.
 
     :param objectives: what the estate promises: ``rto_seconds`` and ``rpo_seconds``.
     """
     expect, promises = scenario.expect, scenario.promises
     found = ["no acknowledged write is lost, no row is unexpected, and never do two hosts take writes"]
+    if not with_database:
+        found = ["never do two hosts hold an address for longer than a second"]
     limit = objectives.get("rto_seconds") if promises.rto_of_estate else promises.rto_seconds
     if expect.writes == "served" and isinstance(limit, int | float):
         whose = ", the objective of the estate" if promises.rto_of_estate else ""

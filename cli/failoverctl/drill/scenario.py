@@ -26,6 +26,12 @@ SHIPPED = Path(__file__).parent / "scenarios"
 #: Where a scenario may run at most, from the least to the most precious estate.
 ENVIRONMENTS = ("lab", "staging", "production")
 
+#: What a scenario may need that not every estate has, and what it is.
+REQUIREMENTS: Mapping[str, str] = {
+    "database": "a database (failover_engine)",
+    "php": "a site that runs PHP (web_sites)",
+}
+
 _ID = re.compile(r"^[a-z][a-z0-9_]{0,59}$")
 _FAULT_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,23}$")
 _WORD_SELECTOR = re.compile(r"\{([^{}]*)\}")
@@ -165,6 +171,7 @@ class Scenario:
     shipped: bool = False
     risks: tuple[str, ...] = ()
     environment: str = "staging"
+    requires: tuple[str, ...] = ()
     approval: Approval | None = None
     promises: Promises = field(default_factory=Promises)
     load: Load = field(default_factory=Load)
@@ -315,6 +322,7 @@ KEYS: Mapping[str, str] = {
     "description": "the same in sentences",
     "risks": "what it is a drill for",
     "environment": "`lab`, `staging` or `production`: the most precious estate it may run on",
+    "requires": "`database` or `php`, where it means nothing without",
     "approval": "`by` whom and `until` when it may run in production",
     "objectives": "`rto_seconds` (by default the estate's; null is none), `http_after_write_seconds`, `whole_seconds`",
     "load": "`writers`, `rate_hz`, `http`, `good_ms`, `timeout_ms`, `baseline_seconds`, `direct`",
@@ -367,6 +375,7 @@ class _Reader:
             shipped=shipped,
             risks=self._texts(part.get("risks"), "risks"),
             environment=self._choice(part, "environment", ENVIRONMENTS, default.environment),
+            requires=self._requires(part.get("requires")),
             approval=self._approval(part.get("approval")),
             promises=self._promises(part.get("objectives")),
             load=self._load(part.get("load")),
@@ -380,6 +389,13 @@ class _Reader:
             cooldown_seconds=self._number(part, "cooldown_seconds", default.cooldown_seconds, 0, 3600),
             repeat=self._whole(part, "repeat", default.repeat, 1, 1000),
         )
+
+    def _requires(self, node: yaml.Node | None) -> tuple[str, ...]:
+        found = self._texts(node, "requires")
+        for word in found:
+            if word not in REQUIREMENTS and node is not None:
+                self._say(node, "wrong_value", f"nothing is called {word!r}", nearest(word, REQUIREMENTS))
+        return found
 
     def _approval(self, node: yaml.Node | None) -> Approval | None:
         if node is None:

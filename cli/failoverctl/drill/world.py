@@ -177,7 +177,8 @@ def _old_primary_back(world: World, _value: Any) -> Answer:
         return Answer(False, f"{host} does not answer")
     database = report.status.get("database")
     database = database if isinstance(database, Mapping) else {}
-    whole = database.get("io_running") is True and database.get("sql_running") is True
+    runs = database.get("io_running") is True and database.get("sql_running") is True
+    whole = runs or not world.estate.with_database
     role = str(report.status.get("role"))
     return Answer(role == "replica" and whole, f"{host} is {role}" + ("" if whole else " and does not replicate"))
 

@@ -22,8 +22,8 @@ class Access:
 
 
 def new_secrets(layout: Layout) -> dict[str, str]:
-    """Return a fresh password for the probe and for the database user of each site."""
-    users = [PROBE, *(site.database_user for site in layout.sites)]
+    """Return a fresh password for the probe and for the database user of each site that has a database."""
+    users = [PROBE, *(site.database_user for site in layout.sites if site.database_user)]
     return {user: secrets.token_hex(16) for user in users}
 
 
@@ -37,13 +37,13 @@ def inventory_text(lab: str, layout: Layout, plan: AddressPlan, passwords: Mappi
         f"    failover_estate: {lab}",
         "    failover_environment: lab   # drills may break it as they like; production is the default",
         "    failover_profile: lan   # how fast failure is noticed: lan, vm or cloud",
+        *_engine(layout),
         *_vips(layout, plan),
         "    # What the estate promises; a run that misses it has the verdict fail.",
         "    failover_objectives: {rto_seconds: 30, rpo_seconds: 0}",
         "    # Who, besides the estate's hosts, may reach MariaDB and the agents: this machine.",
         f"    base_client_networks: [{plan.gateway}/32]",
-        "    # The account that the prober writes with; made only where this is defined.",
-        f"    mariadb_probe_password: {passwords[PROBE]}",
+        *_probe(layout, passwords),
         *_sites(layout, passwords),
         "    # How Ansible reaches the lab.",
         "    ansible_user: root",
@@ -62,6 +62,23 @@ def inventory_text(lab: str, layout: Layout, plan: AddressPlan, passwords: Mappi
         *_groups(layout),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _engine(layout: Layout) -> list[str]:
+    if layout.engine == "mariadb":
+        return []
+    return [
+        f"    failover_engine: {layout.engine}   # no database: virtual IPs and units follow one quorum decision",
+    ]
+
+
+def _probe(layout: Layout, passwords: Mapping[str, str]) -> list[str]:
+    if layout.engine == "none":
+        return []
+    return [
+        "    # The account that the prober writes with; made only where this is defined.",
+        f"    mariadb_probe_password: {passwords[PROBE]}",
+    ]
 
 
 def _vips(layout: Layout, plan: AddressPlan) -> list[str]:
@@ -90,9 +107,12 @@ def _sites(layout: Layout, passwords: Mapping[str, str]) -> list[str]:
             f"        docroot: {site.docroot}",
             f"        php: {'true' if site.php else 'false'}",
             f"        content: {site.content}",
-            f"        database: {{name: {site.database_name}, user: {site.database_user}, "
-            f"password: {passwords[site.database_user]}}}",
         ]
+        if site.database_user:
+            lines.append(
+                f"        database: {{name: {site.database_name}, user: {site.database_user}, "
+                f"password: {passwords[site.database_user]}}}"
+            )
     return lines
 
 

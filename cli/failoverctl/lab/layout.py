@@ -14,6 +14,7 @@ from failoverctl.lab.errors import LabError
 
 FOLDER = Path(__file__).parent / "layouts"
 GATEWAY_OFFSET = 1
+ENGINES = ("mariadb", "none")
 _HOST_NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}$")
 
 
@@ -42,14 +43,14 @@ class VipSpec:
 
 @dataclass(frozen=True)
 class SiteSpec:
-    """One web site of a layout, with the database it uses."""
+    """One web site of a layout, with the database it uses; empty for none."""
 
     domain: str
     docroot: str
     php: bool
     content: str
-    database_name: str
-    database_user: str
+    database_name: str = ""
+    database_user: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Layout:
     hosts: tuple[HostSpec, ...]
     vips: tuple[VipSpec, ...]
     sites: tuple[SiteSpec, ...]
+    engine: str = "mariadb"
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def parse_layout(name: str, text: str) -> Layout:
             hosts=tuple(_host(key, value) for key, value in data.pop("hosts").items()),
             vips=tuple(VipSpec(**vip) for vip in data.pop("vips")),
             sites=tuple(_site(site) for site in data.pop("sites")),
+            engine=str(data.pop("engine", "mariadb")),
         )
     except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise LabError(
@@ -125,6 +128,10 @@ def parse_layout(name: str, text: str) -> Layout:
         for h in layout.hosts
         if h.data_megabytes != 0 and not 256 <= h.data_megabytes <= 65536
     ]
+    if layout.engine not in ENGINES:
+        problems.append(f"engine is {layout.engine!r}, not one of {', '.join(ENGINES)}")
+    if layout.engine == "none" and any(site.database_name for site in layout.sites):
+        problems.append("a site has a database, and engine none is without one")
     if not layout.hosts:
         problems.append("it has no hosts")
     if problems:
@@ -163,5 +170,7 @@ def _host(name: str, value: dict[str, Any]) -> HostSpec:
 
 
 def _site(value: dict[str, Any]) -> SiteSpec:
+    if "database" not in value:
+        return SiteSpec(**value)
     database = value.pop("database")
     return SiteSpec(**value, database_name=database["name"], database_user=database["user"])

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -35,6 +36,8 @@ STALL_SECONDS = 0.2
 """A prober that is later than this has measured itself."""
 SAMPLE_GRACE_SECONDS = 0.5
 """A new primary may acknowledge for so long before it is first sampled as one."""
+HOLDER_GRACE_SECONDS = 1.0
+"""An address that two hosts hold for longer than this is on both."""
 _MAX_SPANS = 50
 
 
@@ -565,12 +568,34 @@ def _beginning(samples: Iterable[Sample], term: int, holders: Mapping[int, str])
     raise ValueError(f"nobody was sampled in term {term}")
 
 
-def _overlaps(samples: Sequence[Sample]) -> list[tuple[str, str, float, float]]:
-    """Return (host, other, start, end) of the times in which both were certainly writable."""
+def find_two_holders(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """Return proofs that two hosts held a virtual IP at the same time.
+
+    A host that stood still holds its address until it goes on and hears of another one, so an overlap is none
+    before :data:`HOLDER_GRACE_SECONDS`.
+    """
+    listed = sorted(samples, key=lambda sample: sample.at)
+    names = sorted({name for sample in listed for name in sample.vips})
+    return tuple(
+        f"{one} and {other} both held the address {name} for at least {end - start:.2f} s"
+        for name in names
+        for one, other, start, end in _overlaps(listed, partial(_holds, name=name))
+        if end - start > HOLDER_GRACE_SECONDS
+    )
+
+
+def _holds(sample: Sample, *, name: str) -> bool:
+    return name in sample.vips
+
+
+def _overlaps(
+    samples: Sequence[Sample], counts: Callable[[Sample], bool] = lambda sample: sample.writable
+) -> list[tuple[str, str, float, float]]:
+    """Return (host, other, start, end) of the times in which both certainly were what counts: writable."""
     runs: dict[str, list[tuple[float, float]]] = {}
     current: dict[str, tuple[float, float]] = {}
     for sample in samples:
-        if sample.writable:
+        if counts(sample):
             # From the end of the first answer to the start of the last question it was writable.
             start, _ = current.get(sample.host, (sample.done, sample.done))
             current[sample.host] = (start, max(start, sample.at))

@@ -22,6 +22,9 @@ NOTHING = "-"
 #: Columns of prose; all others keep their words together.
 _WRAPPED = ("WHAT", "HOSTS")
 
+#: What an estate without a database has nothing to say of.
+_OF_DATABASE = ("DB", "LAG", "SYNC")
+
 _STYLES = {
     "healthy": "green",
     "degraded": "yellow",
@@ -65,6 +68,9 @@ def estate(
         title.append(" · automation ").append(health.automation.state, style="yellow")
     rows = [_host_row(described, health, host) for host in described.hosts]
     head = ["HOST", "ROLE", "VIP", "DB", "LAG", "SYNC", "TERM"]
+    if not described.with_database:
+        head = [title for title in head if title not in _OF_DATABASE]
+        rows = [[*row[:3], *row[6:]] for row in rows]
     if any(host.site for host in described.hosts):
         head.insert(1, "SITE")
         rows = [[row[0], host.site or NOTHING, *row[1:]] for row, host in zip(rows, described.hosts, strict=True)]
@@ -108,9 +114,10 @@ def _host_row(described: Estate, health: Health, host: Host) -> list[str | Text]
     status = report.status
     role = str(status.get("role", "?"))
     term = status.get("term")
+    word = "standby" if role == "replica" and not described.with_database else role
     return [
         host.name,
-        Text(role, style=_STYLES.get(role, "" if role == "replica" else "yellow")),
+        Text(word, style=_STYLES.get(role, "" if role == "replica" else "yellow")),
         _vips(status.get("vips")),
         _database(role, status.get("database")),
         _lag(role, status.get("database")),

@@ -114,7 +114,8 @@ def answer_lines(result: Mapping[str, Any]) -> list[str]:
     if isinstance(failover, Mapping) and failover.get("result") in ("promoted", "possible"):
         term = "" if result.get("check") else f" in term {failover.get('term_after')}"
         lines.append(f"{failover.get('to')} {checked} primary{term}, in place of {failover.get('from')}")
-        lines.append(loss_sentence(failover.get("possible_loss")))
+        if failover.get("engine") != "none":
+            lines.append(loss_sentence(failover.get("possible_loss")))
     if isinstance(failover, Mapping) and failover.get("result") == "already":
         lines.append(f"{failover.get('to')} is primary in term {failover.get('term_after')}: automation was faster")
     if isinstance(rejoin, Mapping) and rejoin.get("result") not in (None, "refused", "failed"):

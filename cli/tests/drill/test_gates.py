@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from failoverctl.drill.gates import Refusal, needs_measurement, refusals
-from failoverctl.drill.scenario import Approval, FaultStep, Scenario, WaitForStep, WaitStep
+from failoverctl.drill.gates import Refusal, fitted, needs_measurement, refusals
+from failoverctl.drill.scenario import Approval, FaultStep, Load, Promises, Scenario, WaitForStep, WaitStep
 from failoverctl.drill.world import Condition
 from failoverctl.estate import Estate
 
@@ -58,6 +58,22 @@ def test_production_wants_an_approval_and_its_name() -> None:
 
 def test_an_estate_without_data_hosts_has_nothing_to_fail_over() -> None:
     assert asked(SCENARIO, replace(ESTATE, groups={})) == ["no_data_host"]
+
+
+def test_what_an_estate_has_not_is_said() -> None:
+    static = replace(ESTATE, engine="none", php=False)
+    assert asked(SCENARIO, static) == []
+    assert asked(replace(SCENARIO, requires=("database",)), static) == ["no_database"]
+    assert asked(replace(SCENARIO, requires=("php",)), static) == ["no_php"]
+    assert asked(replace(SCENARIO, requires=("database", "php")), ESTATE) == []
+
+
+def test_without_a_database_only_requests_are_measured() -> None:
+    asks = replace(SCENARIO, promises=Promises(8.0, False, 1.0, 60.0), load=Load(direct=True, http=False))
+    assert fitted(asks, ESTATE) is asks
+    found = fitted(asks, replace(ESTATE, engine="none"))
+    assert found.promises == Promises(8.0, False, None, 60.0)
+    assert (found.load.direct, found.load.http) == (False, True)
 
 
 def test_one_refusal_is_told_once() -> None:

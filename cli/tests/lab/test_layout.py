@@ -12,7 +12,7 @@ MINIMAL = "description: one\nhosts: {a: {offset: 2, groups: [g]}}\nvips: []\nsit
 
 
 def test_every_layout_that_comes_along_can_be_read() -> None:
-    assert layout_names() == ["drill", "pair", "single", "small"]
+    assert layout_names() == ["drill", "pair", "single", "small", "static"]
     for name in layout_names():
         assert read_layout(name).description
 

@@ -12,6 +12,7 @@ from failoverctl.probe.checker import (
     Objectives,
     check,
     find_outages,
+    find_two_holders,
     find_two_writers,
     outside_acknowledgements,
     same_host,
@@ -474,6 +475,24 @@ def test_two_hosts_writable_at_once_of_which_one_acknowledges_is_a_note() -> Non
     result = check(make_history(ops, samples=tuple(samples)))
     assert result.verdict == "pass"
     assert result.notes == ("www1 and www2 were both writable for at least 0.10 s",)
+
+
+@given(st.floats(0.0, 4.0), st.floats(1.4, 3.0))
+def test_an_address_on_two_hosts_is_proved(start: float, length: float) -> None:
+    samples = [replace(make_sample("www1", t / 10), vips=("site", "other")) for t in range(80)]
+    samples += [replace(make_sample("www2", start + t / 10), vips=("site",)) for t in range(int(length * 10))]
+    (proof,) = find_two_holders(samples)
+    assert proof.startswith("www1 and www2 both held the address site for at least ")
+
+
+def test_an_address_that_moves_is_on_one_host() -> None:
+    """Also when the old one held on to it for a moment, and when it stood still and said nothing meanwhile."""
+    old = [replace(make_sample("www1", t / 10), vips=("site",)) for t in range(30)]
+    new = [replace(make_sample("www2", 2.2 + t / 10), vips=("site",)) for t in range(60)]
+    silent = [replace(make_sample("www1", 3.0 + t / 10), role=None, writable=False) for t in range(30)]
+    thawed = [replace(make_sample("www1", 6.0 + t / 10), vips=("site",)) for t in range(5)]
+    assert find_two_holders([*old, *new, *silent, *thawed]) == ()
+    assert find_two_holders([]) == ()
 
 
 def test_overlapping_operations_around_a_switch_are_no_return() -> None:

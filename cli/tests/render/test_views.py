@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,19 @@ def test_the_estate(fixtures: Path, golden: Golden) -> None:
     health = judge(estate(), [HostReport(name, status=answers[name]) for name in ("www1", "www2")])
     text = table.estate(estate(), health, NOW, ["failoverctl switchover --to www1"], colour=False, width=100)
     golden("estate-healthy", text)
+
+
+def test_an_estate_without_a_database(fixtures: Path) -> None:
+    answers = json.loads((fixtures / "status.json").read_text())
+    for status in answers.values():
+        status.update(engine="none", sync=None)
+    static = replace(estate(), engine="none")
+    health = judge(static, [HostReport(name, status=answers[name]) for name in ("www1", "www2")])
+    text = table.estate(static, health, NOW, [], colour=False, width=100)
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[1] == ["HOST", "ROLE", "VIP", "TERM"]
+    assert lines[2] == ["www1", "standby", "-", str(answers["www1"]["term"])]
+    assert lines[3] == ["www2", "primary", "site", str(answers["www2"]["term"])]
 
 
 def test_an_estate_in_trouble(fixtures: Path, golden: Golden) -> None:

@@ -287,7 +287,8 @@ class Agent:
         if replication is not None and replication.io_running and replication.sql_running and not database.errant:
             self._divergence = ""
         if self.config.engine == "none":
-            self.may_be_writable = self.host.gate_open
+            # What follows this host is what can be "written" here: it counts as soon as the gate is its own.
+            self.may_be_writable = self.host.gate_open and not self.host.gate_prepared
         elif database.running:
             self.may_be_writable = not database.read_only and self.directory.seeded
         else:
@@ -307,6 +308,7 @@ class Agent:
             half_seeded=self.directory.half_seeded and not self.seeding,
             fenced=self.host.fenced,
             gate_open=self.host.gate_open,
+            gate_prepared=self.host.gate_prepared,
             held_back_until=self.prepared_until,
             detached_since=dict(self._detached_since),
             received=received,
@@ -545,7 +547,7 @@ class Agent:
             case RecordSync():
                 self._record(action, view)
             case OpenGate():
-                self.host.open_gate()
+                self.open_gate()
             case CloseGate():
                 self.host.close_gate()
             case _:
@@ -559,10 +561,24 @@ class Agent:
         try:
             if self.config.engine != "none":
                 self.host.fence()
-            self.may_be_writable = False
+                self.may_be_writable = False
         finally:
             self.host.close_gate()
-        self.host.stop_followers()
+        if self.config.engine == "none":
+            self.may_be_writable = False
+        self.stop_followers()
+
+    def open_gate(self) -> None:
+        """Let everything that follows the primary come here. Where there is no database, this is the role itself: the
+        guard of a dead agent has to know before, and nothing opens under a lease that is about to end (I1).
+
+        :raises EtcdError: the lease would not outlive it.
+        """
+        if self.config.engine == "none":
+            if decide.must_fence(self.host.now(), self.lease.leads_until, self.config.policy, writable=True):
+                raise EtcdError("the lease is about to end: not leading")
+            self.may_be_writable = True
+        self.host.open_gate()
 
     def _align_events(self) -> None:
         """Once a term, let the events run here that replication had left disabled on this host."""
@@ -594,6 +610,11 @@ class Agent:
             self._followers_run = None  # It may have happened all the same.
             return
         self._followers_run = wanted
+
+    def stop_followers(self) -> None:
+        """Stop the units that run on the primary only; where this host leads all the same, they start again."""
+        self._followers_run = None
+        self.host.stop_followers()
 
     def utc(self) -> str:
         """Now, as text."""
@@ -630,8 +651,12 @@ class Agent:
             Put("sync", to_json(dataclasses.replace(sync, term=following, primary=view.host))),
             Put("history", history_json(stored.history, term)),
         ]
-        if not self.store.commit(expected(stored, "term", "leader", "sync"), changes):
-            raise EtcdError("the leader key was not taken: the estate changed meanwhile")
+        # A promise and a new primary exclude each other, so one waits for the outcome of the other.
+        with self.promising:
+            if not same and self.host.now() < self.promised_until:
+                raise EtcdError("not leading: the primary was promised to go on without etcd")
+            if not self.store.commit(expected(stored, "term", "leader", "sync"), changes):
+                raise EtcdError("the leader key was not taken: the estate changed meanwhile")
         _log.info("leading in term %d", following)
         self._answered_at = self.host.now()  # From now on its database has the time that a restart may take.
 
@@ -910,7 +935,7 @@ class Agent:
 
     def _role_now(self) -> Role:
         if self.config.engine == "none":
-            return "primary" if self.host.gate_open else "replica"
+            return "primary" if self.may_be_writable else "replica"
         if not self.directory.seeded or self.seeding:
             return "unseeded"
         if not self._seen.running:
@@ -966,7 +991,9 @@ class Agent:
             "leader": {"holder": stored.leader.holder, "term": stored.leader.term}
             if stored and stored.leader
             else None,
-            "sync": dataclasses.asdict(stored.sync) if stored and stored.sync else None,
+            "sync": dataclasses.asdict(stored.sync)
+            if stored and stored.sync and self.config.engine != "none"
+            else None,
             "engine": self.config.engine,
             "priority": self.config.priority(self.config.host),
             "pause": dataclasses.asdict(stored.pause) if stored and stored.pause else None,
@@ -1083,7 +1110,10 @@ class Agent:
             raise
 
     def position(self) -> dict[str, Any]:
-        """What the local server holds and whether it can be written, asked now."""
+        """What the local server holds and whether it can be written, asked now. Without one, only whether it leads."""
+        if self.config.engine == "none":
+            nothing = {"gtid_io_pos": "", "gtid_binlog_pos": "", "applied": ""}
+            return {**nothing, "read_only": not self.may_be_writable, "disk_free_fraction": 1.0}
         with self._connection(1.0) as connection:
             database = read_database(connection, self.config.hosts)
         replication = database.replication
@@ -1102,7 +1132,7 @@ class Agent:
         with self.act:
             self.prepared_for = run_id
             self.prepared_until = self.host.now() + PREPARED_SECONDS
-            self.host.open_gate()
+            self.host.open_gate(prepared=True)
         _log.info("prepared by %s for switchover %s", caller, run_id)
         return {}
 
@@ -1117,6 +1147,8 @@ class Agent:
             keepalived_running=not follows or self.host.unit_active("keepalived.service"),
             busy=self.seeding or (f"prepared for switchover {prepared}" if prepared else ""),
         )
+        if self.config.engine == "none":
+            return facts
         try:
             with self._connection(policy.lag_limit + 1.0) as connection:
                 caught_up = self.database.wait_for(connection, position, policy.lag_limit)
@@ -1158,10 +1190,12 @@ class Agent:
             ):
                 raise PeerError(f"term {term} does not name {self.config.host}: {leader}")
             sync = stored.sync
-            self.promote(
-                term,
-                wait_for_replica=sync is not None and sync.term == term and sync.mode == "strict",
-            )
+            if self.config.engine != "none":
+                self.promote(
+                    term,
+                    wait_for_replica=sync is not None and sync.term == term and sync.mode == "strict",
+                )
+            self.open_gate()
             self._role = "primary"
             _log.warning("primary in term %d, handed over by %s", term, caller)
             self.prepared_for, self.prepared_until = "", 0.0
@@ -1266,6 +1300,8 @@ class Agent:
 
     def adopt(self) -> dict[str, Any]:
         """Declare the local data directory to be the estate's: only on the host that the first term names."""
+        if self.config.engine == "none":
+            return {"changed": False}
         stored = self._stored
         if self.directory.seeded:
             return {"changed": False}
@@ -1289,6 +1325,8 @@ class Agent:
 
         ``discard`` allows to put data aside that is no fresh install's, ``worthless`` to delete it for room.
         """
+        if self.config.engine == "none":
+            raise CommandError("no_database", "this estate has no database (engine none): there is nothing to copy")
         if self.directory.seeded and not discard:
             return {"changed": False}
         with self.act:

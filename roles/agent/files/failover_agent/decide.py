@@ -79,11 +79,11 @@ def decide(view: View, policy: Policy) -> tuple[Action, ...]:
     if term.term < view.known_term:
         why = f"etcd says term {term.term}, but term {view.known_term} was seen: was an old copy of etcd restored?"
         return (*_closed(view, why), Hold(why, code="old_etcd"))
-    if view.engine == "none":
-        return _without_database(view, stored, term, policy)
     if view.now < view.held_back_until and term.primary != view.host and _leads(stored, term.primary):
         # Without the leader key that it began with a switchover cannot commit any more, and holds nobody back.
         return (Hold("a planned switchover is at work on this host"),)
+    if view.engine == "none":
+        return _without_database(view, stored, term, policy)
     writable = view.database.running and (not view.database.read_only or view.database.semi_sync_primary)
     if elect.mine(view, stored, term) and not writable:
         step = elect.run(view, stored, term, policy)
@@ -120,10 +120,9 @@ def _as_primary(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
     if leader is not None and leader.holder != view.host:
         return _deposed(view, term, leader.holder)
     if must_fence(view.now, view.lease_valid_until, policy, writable=True):
-        return (
-            *_closed(view, "no valid lease"),
-            Hold("no valid lease: the database stays as the lease guard left it"),
-        )
+        # Where the others have promised to wait, the lease guard has left the database writable: the address stays, too.
+        closed = () if database.running and not database.read_only else _closed(view, "no valid lease")
+        return (*closed, Hold("no valid lease: the database stays as the lease guard left it"))
     heirs = _heirs(view, stored)
     if view.now < view.sit_out_until and heirs:
         again = (StepDown("it stepped down, and still holds the leader key"),) if leader is not None else ()
@@ -164,7 +163,7 @@ def _as_primary(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         )
         steps.append(OpenGate(f"primary in term {term.term}"))
         return tuple(steps)
-    gate = () if view.gate_open else (OpenGate(f"primary in term {term.term}"),)
+    gate = () if view.gate_open and not view.gate_prepared else (OpenGate(f"primary in term {term.term}"),)
     return (*gate, *_membership(view, stored, sync, policy))
 
 
@@ -466,24 +465,52 @@ def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) 
 
 
 def _without_database(view: View, stored: Stored, term: Term, policy: Policy) -> tuple[Action, ...]:
-    """Engine ``none``: nothing can be lost, so whoever may leads when the key is free. The gate follows the key."""
+    """Engine ``none``: nothing can be lost, so whoever may leads when the key is free. The gate follows the key (I1).
+
+    The term's own primary leaves its gate as it is until it has the key again: the lease guard shuts that in time, and
+    does not while the others have promised to wait.
+    """
     leader = stored.leader
     if leader is not None and leader.holder != view.host:
         return _closed(view, f"{leader.holder} leads in term {term.term}")
     if must_fence(view.now, view.lease_valid_until, policy, writable=True):
-        return (*_closed(view, "no valid lease"), Hold("no valid lease"))
-    if leader is not None and leader.lease == view.lease:
-        return () if view.gate_open else (OpenGate(f"leading in term {term.term}"),)
+        closed = _closed(view, "no valid lease") if term.primary != view.host else ()
+        return (*closed, Hold("no valid lease: the lease guard shuts the gate in time"))
+    if leader is not None and leader.lease == view.lease and _leads(stored, view.host):
+        return () if view.gate_open and not view.gate_prepared else (OpenGate(f"leading in term {term.term}"),)
+    heirs = tuple(name for name in _others(view, term) if name != view.host and name in stored.members)
+    if view.now < view.sit_out_until and heirs:
+        why = f"it stepped down: {', '.join(heirs)} may take over, until this host leads again"
+        return (*_closed(view, why), Hold(why))
+    if term.primary == view.host:
+        return (AcquireLeader(f"term {term.term} is ours and nobody leads"),)
     closed = _closed(view, "nobody leads")
-    if term.primary != view.host:
-        held = elect.held_back(stored, view.wall, policy)
-        if held:
-            return (*closed, held)
-        since = view.now if view.leaderless_since is None else view.leaderless_since
-        others = sorted((-view.priority(name), name) for name in view.addresses if view.priority(name) > 0)
-        place = [name for _priority, name in others].index(view.host) + 1 if view.priority(view.host) > 0 else 0
-        if not place or view.now < since + place * policy.election_step or view.now < view.promised_until:
-            return (*closed, Hold("nobody leads: left to better candidates"))
-        if view.now < view.at_work_since + policy.lease_ttl:
-            return (*closed, Hold("nobody leads, and this agent began less than a lease ago"))
-    return (*closed, AcquireLeader(f"nobody leads in term {term.term}"))
+    wait = _wait_without_database(view, stored, term, policy)
+    return (*closed, wait or AcquireLeader(f"nobody leads in term {term.term}"))
+
+
+def _wait_without_database(view: View, stored: Stored, term: Term, policy: Policy) -> Hold | None:
+    """Why this host does not take the free leader key of another one's term; None when it does."""
+    held = elect.held_back(stored, view.wall, policy)
+    if held:
+        return held
+    others = _others(view, term)
+    if view.host not in others:
+        return Hold(f"nobody leads, and this host is never a candidate (priority 0): waiting for {term.primary}")
+    if view.now < view.promised_until:
+        return Hold(f"nobody leads, and {term.primary} was promised to go on without etcd")
+    since = view.now if view.leaderless_since is None else view.leaderless_since
+    # Who is thought to lead gets the first chance, then the best of the others.
+    wait = (others.index(view.host) + 1) * policy.election_step
+    if view.now < since + wait:
+        return Hold(f"nobody leads, and {wait:.1f} s are left to better candidates")
+    if view.now < view.at_work_since + policy.lease_ttl:
+        # An agent that was restarted does not remember its promises: none outlives a lease.
+        return Hold("nobody leads, and this agent began less than a lease ago")
+    return None
+
+
+def _others(view: View, term: Term) -> tuple[str, ...]:
+    """Who may follow the primary of the term: by priority, then by name."""
+    able = (name for name in view.addresses if name != term.primary and view.priority(name) > 0)
+    return tuple(sorted(able, key=lambda name: (-view.priority(name), name)))

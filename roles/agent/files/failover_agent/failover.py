@@ -3,6 +3,8 @@
 
 check -> step down, or wait for the lease -> election -> ballots -> apply -> commit -> promote.
 
+Where there is no database (engine ``none``) nothing can be lost, and the best host that answers is named at once.
+
 It is an election like that of :mod:`failover_agent.elect`, with the same key and the same comparisons, so it excludes
 every other. What differs: it may be for a named host, it may be run by one that is no candidate, and with
 ``accept_data_loss`` it goes on without the members that are silent, after saying what that can lose. Until the commit
@@ -95,7 +97,7 @@ class Failover:
     # ---- the story
 
     def _run(self) -> dict[str, Any]:
-        with self._step("check", "Check what is known and what can be lost"):
+        with self._step("check", "Check what is known and what can be lost" if self._with_database else "Check"):
             stored, term = self._known()
             self._before = term
             self._check(stored, term)
@@ -143,11 +145,11 @@ class Failover:
                     "no_candidate",
                     "No data host can take over.",
                     "; ".join(f"{name}: {why}" for name, why in sorted(self._why_not(seen, term).items())),
-                    "one running replica",
+                    "one running replica" if self._with_database else "one other host whose agent answers",
                     "Bring a data host back.",
                 )
             )
-        self._loss = self._possible_loss(stored, term, seen)
+        self._loss = self._possible_loss(stored, term, seen) if self._with_database else None
         if self._loss and not self.request.accept_data_loss and not found:
             code = "member_silent" if self._loss["silent"] else "not_member"
             found.append(
@@ -187,7 +189,7 @@ class Failover:
         if self._alive(stored, term):
             yield Refusal(
                 "primary_alive",
-                f"{term.primary} is primary, and its database answers.",
+                f"{term.primary} is primary, and its {'database' if self._with_database else 'agent'} answers.",
                 f"{term.primary} leads in term {term.term}",
                 "a primary that is gone",
                 "Use a planned switchover: `failoverctl switchover`.",
@@ -199,9 +201,9 @@ class Failover:
         if leader is None or (leader.holder, leader.term) != (term.primary, term.term):
             return False
         if term.primary == agent.config.host:
-            with agent.act:
-                database = agent.database.observe()
-            return database.running and not database.read_only
+            with agent.act, contextlib.suppress(DatabaseError):
+                return not agent.position()["read_only"]
+            return False
         try:
             with contextlib.closing(agent.connect(term.primary)) as peer:
                 return not peer.call("/position", timeout=3.0)["read_only"]
@@ -245,7 +247,7 @@ class Failover:
         if said is None:
             return Refusal(
                 "member_silent",
-                f"{to} does not answer, or its database is down.",
+                f"{to} does not answer{', or its database is down' if self._with_database else ''}.",
                 "no answer",
                 "",
                 f"Bring {to} back, or name another host.",
@@ -306,9 +308,27 @@ class Failover:
 
     # ---- the election
 
+    @property
+    def _with_database(self) -> bool:
+        return self.agent.config.engine != "none"
+
+    def _name(self, term: Term) -> Term:
+        """Without a database: name the best host that answers, in one step, so that nothing half-done is left."""
+        with self._step("elect", "Choose who leads"):
+            stored = self._store.read()
+            if stored.term != term or stored.leader is not None:
+                raise _FailedError(f"the estate changed meanwhile: {stored.term}, {stored.leader}")
+            able = [name for name in self._candidates(self._survey(term), term) if name in stored.members]
+            able.sort(key=lambda name: (name != self.request.to, -self.agent.config.priority(name), name))
+            if not able or (self.request.to and able[0] != self.request.to):
+                raise _FailedError(f"{self.request.to or 'no host'} can take over: silent, or without a lease in etcd")
+        return self._commit(stored, term.term + 1, Ballot(able[0], True, "", ""), ())
+
     def _elect(self, term: Term) -> Term:
         """Under ``act``, so that the rules of this host do not run the same election."""
         agent, following = self.agent, term.term + 1
+        if not self._with_database:
+            return self._name(term)
         with self._step("elect", "Let nobody else lead"):
             stored = self._store.read()
             if stored.term != term or stored.leader is not None:
@@ -388,9 +408,9 @@ class Failover:
                 and ballot.position.domains() == best.position.domains()
             )
         )
-        block = agent.config.policy.on_last_replica_loss == "block"
-        self._position = str(best.position)
-        term = Term(following, best.host, self._position, agent.utc(), "forced")
+        block = agent.config.policy.on_last_replica_loss == "block" and self._with_database
+        self._position = str(best.position) or None
+        term = Term(following, best.host, str(best.position), agent.utc(), "forced")
         changes: list[Put | Delete] = [
             Put("term", to_json(term)),
             Put("leader", to_json(Leader(best.host, following)), lease=lease),
@@ -409,7 +429,9 @@ class Failover:
         return term
 
     def _was_committed(self, stored: Stored, term: Term) -> bool:
-        """Whether a commit without an answer took place, for good: giving the key back makes a late one fail."""
+        """Whether a commit without an answer took place, for good: giving the key back makes a late one fail, or where
+        there is none to give back, writing the term as it is.
+        """
         deadline = time.monotonic() + _ETCD_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(EtcdError):
@@ -418,7 +440,10 @@ class Failover:
                     return now.term.primary == term.primary and now.term.at == term.at
                 if now.revisions.get("leader") != stored.revisions.get("leader"):
                     return False
-                if self._store.commit(expected(now, "leader", "term"), [Delete("leader")]):
+                again: Put | Delete = Delete("leader")
+                if now.leader is None and now.term is not None:
+                    again = Put("term", to_json(now.term))
+                if self._store.commit(expected(now, "leader", "term"), [again]):
                     return False
             time.sleep(_POLL_SECONDS)
         raise _FailedError("etcd is silent: the outcome of the commit is not known")
@@ -436,7 +461,8 @@ class Failover:
 
     def _wait_until_writable(self, term: Term) -> None:
         self.agent.wake.set()
-        with self._step("promote", "Make the new primary writable"):
+        title = "Make the new primary writable" if self._with_database else "Let the new primary lead"
+        with self._step("promote", title):
             deadline = time.monotonic() + _PROMOTE_SECONDS
             while time.monotonic() < deadline:
                 with contextlib.suppress(EtcdError):
@@ -447,7 +473,8 @@ class Failover:
                     if stored.term is not None and stored.term.term > term.term + 1:
                         raise _FailedError(f"term {stored.term.term} names {stored.term.primary} by now")
                 time.sleep(_POLL_SECONDS)
-            raise _FailedError(f"{term.primary} is not writable after {_PROMOTE_SECONDS:g} s; its agent goes on trying")
+            what = "writable" if self._with_database else "primary"
+            raise _FailedError(f"{term.primary} is not {what} after {_PROMOTE_SECONDS:g} s; its agent goes on trying")
 
     # ---- telling
 
@@ -466,6 +493,7 @@ class Failover:
         before, after = self._before, self._after
         return {
             "result": result,
+            "engine": self.agent.config.engine,
             "from": before.primary if before else None,
             "to": (after.primary if after else self.request.to) or None,
             "term_before": before.term if before else None,

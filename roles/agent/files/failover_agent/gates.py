@@ -7,10 +7,11 @@ never by ``Seconds_Behind_Master``, which jitters under load.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from failover_agent import gtid
-from failover_agent.model import Database, Lock, Policy, Stored
+from failover_agent.model import DEFAULT_PRIORITY, Database, Engine, Lock, Policy, Stored
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,13 @@ class Request:
     run_id: str
 
 
-def choose(stored: Stored, hosts: tuple[str, ...], me: str) -> str:
-    """The host a switchover without ``--to`` goes to: the first member of the sync set, else the first other host."""
+def choose(stored: Stored, hosts: tuple[str, ...], me: str, priorities: Mapping[str, int]) -> str:
+    """The host a switchover without ``--to`` goes to: the first member of the sync set, else the other host that is
+    wanted most, of those that are there if any is.
+    """
     members = stored.sync.members if stored.sync else ()
-    others = [name for name in (*members, *hosts) if name != me]
+    rest = sorted(hosts, key=lambda name: (name not in stored.members, -priorities.get(name, DEFAULT_PRIORITY)))
+    others = [name for name in (*members, *rest) if name != me]
     return others[0] if others else ""
 
 
@@ -77,8 +81,9 @@ def refusals(
     new: HostFacts,
     activity: Activity,
     policy: Policy,
+    engine: Engine = "mariadb",
 ) -> tuple[Refusal, ...]:
-    """Every reason not to switch over now; empty when it is safe."""
+    """Every reason not to switch over now; empty when it is safe. Without a database fewer things can be wrong."""
     if stored is None:
         return (
             Refusal(
@@ -91,7 +96,10 @@ def refusals(
         )
     found = [*_decision(request, me, hosts, stored, lease_remaining, policy)]
     if new.host in hosts and new.host != me:
-        found += [*_candidate(stored, old, new, policy), *_primary(old, activity, policy)]
+        found += _candidate(stored, new)
+        if engine != "none":
+            found += _candidate_database(stored, old, new, policy) if new.reachable else []
+            found += _primary(old, activity, policy)
     return tuple(found)
 
 
@@ -177,7 +185,7 @@ def _decision(
     return found
 
 
-def _candidate(stored: Stored, old: HostFacts, new: HostFacts, policy: Policy) -> list[Refusal]:
+def _candidate(stored: Stored, new: HostFacts) -> list[Refusal]:
     if not new.reachable:
         return [
             Refusal(
@@ -199,6 +207,32 @@ def _candidate(stored: Stored, old: HostFacts, new: HostFacts, policy: Policy) -
                 "Wait until it is done.",
             )
         )
+    member = stored.members.get(new.host)
+    if member is not None and member.priority <= 0:
+        found.append(
+            Refusal(
+                "never_candidate",
+                f"{new.host} is never to be primary.",
+                "priority 0",
+                "a priority above 0",
+                f"Name another host, or change agent_priority of {new.host} and run setup.",
+            )
+        )
+    if not new.keepalived_running:
+        found.append(
+            Refusal(
+                "keepalived_down",
+                f"keepalived does not run on {new.host}, so the address could not follow.",
+                "stopped",
+                "running",
+                f"Start it: `systemctl start keepalived` on {new.host}.",
+            )
+        )
+    return found
+
+
+def _candidate_database(stored: Stored, old: HostFacts, new: HostFacts, policy: Policy) -> list[Refusal]:
+    found = []
     database = new.database
     replication = database.replication
     if not database.running:
@@ -278,16 +312,6 @@ def _candidate(stored: Stored, old: HostFacts, new: HostFacts, policy: Policy) -
         )
     if new.disk_free_fraction < policy.disk_free_fraction:
         found.append(_disk(new, policy))
-    if not new.keepalived_running:
-        found.append(
-            Refusal(
-                "keepalived_down",
-                f"keepalived does not run on {new.host}, so the address could not follow.",
-                "stopped",
-                "running",
-                f"Start it: `systemctl start keepalived` on {new.host}.",
-            )
-        )
     return found
 
 

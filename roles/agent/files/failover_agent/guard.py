@@ -4,6 +4,7 @@
 The agent guards its lease itself, ten times a second. This process only reads what the agent left behind, the file that
 says that clients may be able to write here and the file with the deadline of the lease, and acts when the deadline
 passes and the agent has not. It asks nobody, takes no role, and shares nothing with the agent but the code of a fence.
+Of a host that was only prepared for a planned switchover it shuts the gate when its own lease ends.
 
 Where the host has a watchdog, this process keeps it quiet (:mod:`failover_agent.watchdog`), so that a host that stands
 still as a whole, or whose fence does not work, is reset before the lease ends.
@@ -43,14 +44,16 @@ class Guard:
 
     def look(self) -> None:
         """Fence if it is time; what did not work is tried again at the next look."""
-        if not self._writable.exists():
+        writable = self._writable.exists()
+        if not writable and not self._host.gate_prepared:
             return
-        left = read_note(self._lease).until - self._host.now()
+        note = read_note(self._lease)
+        left = (note.until if writable else note.valid_until) - self._host.now()
         if left > self._margin - GRACE_SECONDS:
             return
         _log.critical("the lease ends in %.1f s, and the agent does nothing: fencing", left)
         try:
-            if self._database:
+            if self._database and writable:
                 self._host.fence()
             self._host.close_gate()
             self._host.stop_followers()

@@ -52,6 +52,7 @@ class Host:
         self._config = config
         self._runtime = Path(config.runtime_directory)
         self._gate = self._runtime / "vip_primary"
+        self._prepared = self._runtime / "gate-prepared"
         self._permit = self._runtime / "mariadb.env"
         # A file and no variable: the guard of a dead agent fences too, and the next agent has to know.
         self._fenced = self._runtime / "fenced"
@@ -191,13 +192,26 @@ class Host:
         except OSError:
             return False
 
-    def open_gate(self) -> None:
-        """Let the addresses come. For keepalived 1 is healthy; 0, an empty and a missing file are FAULT."""
+    @property
+    def gate_prepared(self) -> bool:
+        """Whether the gate was opened for a planned switchover to come, while another host still leads."""
+        return self._prepared.exists()
+
+    def open_gate(self, *, prepared: bool = False) -> None:
+        """Let the addresses come. For keepalived 1 is healthy; 0, an empty and a missing file are FAULT.
+
+        With ``prepared`` a file says so, for the guard: this host does not lead yet.
+        """
+        if prepared:
+            self._prepared.touch()
         self._set_gate("1")
+        if not prepared:
+            self._prepared.unlink(missing_ok=True)
 
     def close_gate(self) -> None:
         """Send the addresses away."""
         self._set_gate("0")
+        self._prepared.unlink(missing_ok=True)
 
     def _set_gate(self, text: str) -> None:
         """Write the gate by rename: keepalived must never read a half-written file."""

@@ -335,7 +335,8 @@ class View:
     """All that :func:`failover_agent.decide.decide` may look at.
 
     ``stored`` is None when etcd gave no answer in this round. ``seeded`` says that the data directory belongs to this
-    estate. ``held_back_until`` is the time up to which a planned switchover owns this host, unless the term names it
+    estate. ``gate_prepared`` says that the gate was opened for a planned switchover, and is not this host's yet.
+    ``held_back_until`` is the time up to which a planned switchover owns this host, unless the term names it
     already: then the switchover is past its commit, and may have died. ``detached_since`` names the replicas that are
     not connected and since when. ``received`` is what each connected replica that is no member says it has received
     (``Gtid_IO_Pos``), asked after ``database`` was read; ``steady_since`` is since when it has said so at every look.
@@ -362,6 +363,7 @@ class View:
     seeded: bool
     fenced: bool
     gate_open: bool
+    gate_prepared: bool = False
     held_back_until: float = 0.0
     detached_since: dict[str, float] = field(default_factory=dict)
     received: dict[str, str] = field(default_factory=dict)

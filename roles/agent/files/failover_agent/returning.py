@@ -64,6 +64,10 @@ class Returning:
 
     def _run(self) -> dict[str, Any]:
         agent = self.agent
+        if agent.config.engine == "none":
+            why = "This estate has no database (engine none), so there is nothing to rejoin."
+            fix = f"A host whose agent runs follows by itself; start that of {agent.config.host} if it does not."
+            return self._result("refused", refusals=(Refusal("no_database", why, "engine none", "a database", fix),))
         stored, refused = self._known()
         if refused or stored is None or stored.term is None:
             return self._result("refused", refusals=refused)

@@ -3,6 +3,9 @@
 
 fence -> drain -> prove equal -> commit the new term -> promote | attach | move the address -> verify.
 
+Where there is no database (engine ``none``) the fence stops what follows the primary and lets the address go. Nothing
+has to be proved, so the commit follows at once.
+
 Everything slow happens before the fence. Up to the commit each step can be undone and is; after it there is only
 forward, and should this process die, the rules of :mod:`failover_agent.decide` finish from what etcd says: before the
 commit the old primary makes itself writable again, after it the new one does.
@@ -91,7 +94,7 @@ class Switchover:
             stored = None
         hosts = tuple(config.hosts)
         if stored is not None:
-            self._target = self.request.to or gates.choose(stored, hosts, config.host)
+            self._target = self.request.to or gates.choose(stored, hosts, config.host, config.priorities)
         try:
             with self._step("check", "Check that it is safe"):
                 found = self._refusals(stored, hosts)
@@ -103,6 +106,8 @@ class Switchover:
             if self.check:
                 return self._result("possible", stored)
             self._lease = stored.leader.lease
+            if not self._with_database:
+                return self._without_database(stored, stored.term)
             return self._critical(stored, stored.term)
         except UnknownOutcomeError as error:
             return self._result("failed", stored, error=str(error))
@@ -115,7 +120,10 @@ class Switchover:
         old = gates.HostFacts(host=config.host)
         new = gates.HostFacts(host=self._target, reachable=False, error="unknown host")
         activity = gates.Activity()
-        if stored is not None:
+        if stored is not None and not self._with_database:
+            if self._target in config.peers:
+                new = self._candidate(stored, "")
+        elif stored is not None:
             database = agent.database.observe()
             if database.running:
                 with contextlib.closing(agent.database.connect(5.0)) as connection:
@@ -130,7 +138,9 @@ class Switchover:
             )
         remaining = agent.lease.valid_until - agent.host.now()
         request = dataclasses.replace(self.request, to=self._target)
-        return gates.refusals(request, config.host, hosts, stored, remaining, old, new, activity, config.policy)
+        return gates.refusals(
+            request, config.host, hosts, stored, remaining, old, new, activity, config.policy, config.engine
+        )
 
     def _candidate(self, stored: Stored, position: str) -> gates.HostFacts:
         if self._target not in stored.members:
@@ -177,12 +187,44 @@ class Switchover:
                 )
                 if error
             ]
+        return self._after(term, following, position, trouble)
+
+    def _without_database(self, stored: Stored, term: Term) -> dict[str, Any]:
+        """The same where there is only what follows the primary: nothing to drain, to prove or to attach."""
+        agent, following = self.agent, term.term + 1
+        assert self._peer is not None
+        try:
+            with self._step("prepare", "Prepare the new primary"):
+                self._peer.call("/prepare", {"run_id": self.request.run_id})
+                time.sleep(_GATE_SETTLE_SECONDS)
+                agent.lease.renew()
+            with self._step("fence", "Stop what runs on the old primary only"):
+                agent.stop_followers()
+            self._move()
+            committed = self._commit(stored, following, "")
+        except _TROUBLE as error:
+            self._undo(None, error)
+        if not committed:
+            self._undo(None, EtcdError("the estate changed meanwhile"))
+        trouble = []
+        try:
+            self._promote(following)
+        except _TROUBLE as error:
+            _log.error("after the commit: %s", error)
+            trouble.append(str(error))
+        return self._after(term, following, None, trouble)
+
+    def _after(self, term: Term, following: int, position: str | None, trouble: list[str]) -> dict[str, Any]:
+        """What to tell of a switchover that was committed."""
         fence, promote = (next(step for step in self.steps if step.name == name) for name in ("fence", "promote"))
         critical_ms = round(promote.at + promote.ms - fence.at, 1)
-        after = self._reread()
-        result = self._result("failed" if trouble else "switched", after, error="; ".join(trouble))
+        result = self._result("failed" if trouble else "switched", self._reread(), error="; ".join(trouble))
         result.update(critical_ms=critical_ms, term_before=term.term, term_after=following, position=position)
         return result
+
+    @property
+    def _with_database(self) -> bool:
+        return self.agent.config.engine != "none"
 
     def _fence_and_prove(self, connection: Connection, spare: Connection, limit: float) -> str:
         """Nobody writes here any more, and the candidate has everything: the position both stand at."""
@@ -232,16 +274,17 @@ class Switchover:
         config = agent.config
         member = stored.members[self._target]
         sync = stored.sync or Sync(term=0, primary=config.host)
-        members = tuple(sorted({*sync.members, config.host} - {self._target}))
+        if self._with_database:
+            members = tuple(sorted({*sync.members, config.host} - {self._target}))
+            sync = Sync(term=following, primary=self._target, members=members, mode="strict")
+        else:
+            sync = Sync(term=following, primary=self._target)
         term = Term(following, self._target, position, agent.utc(), "switchover")
         changes = [
             Put("term", to_json(term)),
             Put("history", history_json(stored.history, term)),
             Put("leader", to_json(Leader(holder=self._target, term=following)), lease=member.lease),
-            Put(
-                "sync",
-                to_json(Sync(term=following, primary=self._target, members=members, mode="strict")),
-            ),
+            Put("sync", to_json(sync)),
         ]
         with self._step("commit", "Commit the new term"):
             try:
@@ -276,7 +319,8 @@ class Switchover:
 
     def _promote(self, following: int) -> None:
         assert self._peer is not None
-        with self._step("promote", "Make the new primary writable"):
+        title = "Make the new primary writable" if self._with_database else "Let the new primary lead"
+        with self._step("promote", title):
             self._peer.call("/promote", {"run_id": self.request.run_id, "term": following}, timeout=10.0)
 
     def _attach(self, connection: Connection) -> None:
@@ -284,8 +328,11 @@ class Switchover:
             self.agent.database.attach(connection, self.agent.config.hosts[self._target])
         self.agent.restore_events()
 
-    def _move(self, connection: Connection, attaching: int) -> None:
-        """Let the address go. The other side has left FAULT already, so keepalived there takes it at once."""
+    def _move(self, connection: Connection | None = None, attaching: int = 0) -> None:
+        """Let the address go. The other side has left FAULT already, so keepalived there takes it at once.
+
+        ``connection`` is one to the database, if there is one; ``attaching`` the session there that must live on.
+        """
         host, config = self.agent.host, self.agent.config
         following = [vip for vip in config.vips if vip.follows == "primary"]
         with self._step("move_address", "Hand the address over"):
@@ -299,15 +346,16 @@ class Switchover:
         with self._step("reset_sockets", "End the sessions that came over the old address"):
             for vip in following:
                 host.kill_sockets(vip.address)
-            self.agent.database.kill_clients(connection, keep=(attaching,))
+            if connection is not None:
+                self.agent.database.kill_clients(connection, keep=(attaching,))
         host.stop_followers()
         if left:
             raise HostError(f"keepalived did not release {', '.join(sorted(left))} within 1 s")
 
     # ---- undo
 
-    def _undo(self, fencing: int, error: Exception) -> NoReturn:
-        """Serve again, as before; ``fencing`` is the session that may still wait for its fence.
+    def _undo(self, fencing: int | None, error: Exception) -> NoReturn:
+        """Serve again, as before; ``fencing`` is the session that may still wait for its fence, if there is a database.
 
         Only under the lease that this host led with when it began: after a pause somebody else may lead.
 
@@ -317,16 +365,12 @@ class Switchover:
         _log.error("giving up before the commit: %s", error)
         reason = str(error)
         try:
-            with self._step("undo", "Make the old primary writable again"):
+            with self._step("undo", "Let the old primary serve as before"):
                 now, until = agent.host.now(), agent.lease.valid_until
                 if agent.lease.id != self._lease or must_fence(now, until, agent.config.policy, writable=True):
                     raise EtcdError("the lease was lost")
-                agent.database.forget()
-                agent.database.end(fencing)
-                with contextlib.closing(agent.database.connect(5.0)) as connection:
-                    agent.database.make_writable(connection)
-                agent.restore_events()
-        except (DatabaseError, EtcdError) as trouble:
+                self._serve_again(fencing)
+        except (DatabaseError, EtcdError, HostError) as trouble:
             reason = f"{reason}; and the undo failed, the agent goes on trying: {trouble}"
         with (
             contextlib.suppress(PeerError),
@@ -334,6 +378,17 @@ class Switchover:
         ):
             peer.call("/cancel", {"run_id": self.request.run_id})
         raise UndoneError(reason) from error
+
+    def _serve_again(self, fencing: int | None) -> None:
+        agent = self.agent
+        if fencing is None:
+            agent.open_gate()
+            return
+        agent.database.forget()
+        agent.database.end(fencing)
+        with contextlib.closing(agent.database.connect(5.0)) as connection:
+            agent.database.make_writable(connection)
+        agent.restore_events()
 
     # ---- telling
 

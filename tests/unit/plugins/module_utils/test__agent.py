@@ -85,6 +85,7 @@ def database(**changes: Any) -> dict[str, Any]:
     return {"io_running": True, "sql_running": True, "error": ""} | changes
 
 
+LEADER = {"holder": "www1", "term": 3}
 HOLD = [{"code": "hold", "message": "waits to be seeded"}]
 
 
@@ -100,6 +101,9 @@ HOLD = [{"code": "hold", "message": "waits to be seeded"}]
         (estate(database=database(sql_running=False, error="1062")), "replication does not run: 1062"),
         (estate(sync={"members": ["www3"]}), "it is not in the sync set yet"),
         (estate(sync=None), "it is not in the sync set yet"),
+        ({**estate(sync=None, database=database(io_running=None)), "engine": "none", "leader": LEADER}, ""),
+        ({**estate(sync=None), "engine": "none", "leader": None}, "nobody leads: no reason given"),
+        ({**estate(role="primary", sync=None), "engine": "none", "leader": LEADER}, ""),
     ],
 )
 def test_when_a_host_is_settled(status: dict[str, Any], problem: str) -> None:

@@ -328,3 +328,54 @@ def test_no_value_breaks_the_checks(name: str, value: Any) -> None:
     estate.shared[name] = value
     estate.found()
     estate.found_on_hosts()
+
+
+STATIC = {"domain": "static.example.org", "docroot": "/srv/www/static.example.org", "php": False, "content": "none"}
+
+
+class TestWithoutDatabase:
+    """Engine ``none``: nothing of a database is wanted, looked at, or in the way."""
+
+    @pytest.fixture
+    def static(self, estate: Estate) -> Estate:
+        """An estate of a static site."""
+        estate.shared.update(failover_engine="none", web_sites=[dict(STATIC)])
+        del estate.shared["mariadb_probe_password"]
+        return estate
+
+    def test_a_sound_estate(self, static: Estate) -> None:
+        assert static.found() == []
+        assert static.found_on_hosts() == []
+
+    def test_no_other_engine(self, static: Estate) -> None:
+        static.shared["failover_engine"] = "mysql"
+        assert static.found() == [("wrong_value", "", "failover_engine")]
+
+    def test_a_site_that_wants_one(self, static: Estate) -> None:
+        static.shared["web_sites"] = copy.deepcopy(SHARED["web_sites"])
+        assert static.found() == [("site_without_database", "", "web_sites[0].database")]
+        static.shared["web_database_host"] = "198.51.100.60"
+        assert static.found() == [], "one that is elsewhere is fine"
+
+    def test_a_database_that_is_there_is_nobodys_business(self, static: Estate) -> None:
+        static.see(
+            "www1",
+            listeners=[{"port": 3306, "unit": "mysql.service", "process": "mysqld"}],
+            traces={"sources": ["203.0.113.9"], "overridden": [OVERRIDDEN], "engine": "none"},
+            release=12,
+            pretty_name="Debian GNU/Linux 12 (bookworm)",
+        )
+        assert static.found_on_hosts() == []
+        static.shared["failover_engine"] = "mariadb"
+        assert ("port_in_use", "www1") in static.found_on_hosts()
+
+    def test_its_voters_are_judged_all_the_same(self, static: Estate) -> None:
+        static.groups["failover_witness"] = []
+        assert static.found() == [("no_witness", "", "failover_witness")]
+
+    @pytest.mark.parametrize(("told", "wanted"), [("mariadb", "none"), ("none", "mariadb")])
+    def test_an_estate_keeps_its_engine(self, estate: Estate, told: str, wanted: str) -> None:
+        estate.shared["failover_engine"] = wanted
+        estate.see("www2", traces={"engine": told})
+        estate.see("vault", traces={"engine": told})
+        assert estate.found_on_hosts() == [("engine_changed", "www2")]

@@ -51,6 +51,11 @@ def test_the_estate_of_an_agent() -> None:
     assert [_traces.parse_agent_estate(text) for text in ("", "[1]", "{", "{}")] == ["", "", "", ""]
 
 
+def test_what_an_agent_leads() -> None:
+    assert _traces.parse_agent_engine('{"estate": "shop", "engine": "none"}') == "none"
+    assert [_traces.parse_agent_engine(text) for text in ("", "[1]", "{", "{}")] == ["", "", "", ""]
+
+
 def test_the_estates_in_etcd() -> None:
     request = _traces.keys_request()
     assert base64.b64decode(request["key"]) == b"/failover/"

@@ -620,7 +620,10 @@ def _cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "primary crashed", view(database=DOWN), ["CloseGate", "StartDatabase"]
     yield "primary starting", view(database=replace(DOWN, starting=True), gate_open=False), ["Hold"]
     yield "primary unseeded", view(database=DOWN, seeded=False), ["CloseGate", "Hold"]
-    yield "lease about to end", view(lease_valid_until=NOW + 1.5), ["CloseGate", "Hold"]
+    ending = view(lease_valid_until=NOW + 1.5)
+    yield "lease about to end, or prolonged by the promises of the others", ending, ["Hold"]
+    killed = replace(ending, database=replace(DOWN, error="killed"))
+    yield "lease about to end, killed", killed, ["CloseGate", "Hold"]
     yield "leader key gone", view(stored=FORGOTTEN), ["AcquireLeader"]
     yield "new lease", view(lease=9), ["AcquireLeader"]
     other_leads = Stored(Term(3, ME), Leader("www2", 3, 8), Sync(3, ME))
@@ -766,6 +769,7 @@ def _election_cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "old primary, writable, another runs it", replica(stored=old, database=PRIMARY), ["Fence"]
 
 
+PAUSE = Pause("anna", "", "", "")
 HEIR = Member("www2", "198.51.100.12", "", 8, "replica", io_running=True, sql_running=True)
 FORKED = {ME: replace(HEIR, host=ME, forked=True)}
 WITH_HEIR = Stored(Term(3, ME), Leader(ME, 3, 7), Sync(3, ME, ("www2",), "strict"), members={"www2": HEIR})
@@ -862,12 +866,33 @@ def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
     web = view(engine="none", database=DOWN, stored=DEGRADED)
     yield "no database, leads", web, []
     yield "no database, gate", replace(web, gate_open=False), ["OpenGate"]
-    yield "no database, lost lease", replace(web, lease_valid_until=NOW), ["CloseGate", "Hold"]
-    yield "no database, free", replace(web, stored=free), ["CloseGate", "AcquireLeader"]
+    yield "primary, only prepared", view(gate_prepared=True), ["OpenGate"]
+    yield "no database, leads, only prepared", replace(web, gate_prepared=True), ["OpenGate"]
+    yield "no database, lost lease", replace(web, lease_valid_until=NOW), ["Hold"]
+    astray = replace(web, stored=replace(free, term=Term(3, "www2")), lease_valid_until=NOW)
+    yield "no database, lost lease of another's term", astray, ["CloseGate", "Hold"]
+    yield "no database, free", replace(web, stored=free), ["AcquireLeader"]
+    with_other = replace(free, members={"www2": HEIR})
+    stepped = replace(web, stored=with_other, sit_out_until=NOW + 60.0)
+    yield "no database, stepped down", stepped, ["CloseGate", "Hold"]
+    yield "no database, stepped down, alone", replace(stepped, stored=free), ["AcquireLeader"]
+    yield "no database, stepped down, the other never", replace(stepped, priorities={"www2": 0}), ["AcquireLeader"]
+    never = replace(DEGRADED, leader=Leader(ME, 4, 7))
+    yield "no database, a key of a term that never came", replace(web, stored=never), ["AcquireLeader"]
     follows = replace(web, stored=replace(free, term=Term(3, "www2")), gate_open=False)
     yield "no database, other gone", replace(follows, leaderless_since=NOW - 0.3), ["AcquireLeader"]
     yield "no database, other just gone", replace(follows, leaderless_since=NOW - 0.2), ["Hold"]
     yield "no database, other leads", replace(follows, stored=OTHER), []
+    gone = replace(follows, leaderless_since=NOW - 0.3)
+    yield "no database, promised", replace(gone, promised_until=NOW + 1.0), ["Hold"]
+    yield "no database, began just now", replace(gone, at_work_since=NOW - 4.0), ["Hold"]
+    yield "no database, never", replace(gone, priorities={ME: 0}), ["Hold"]
+    paused = replace(gone, stored=replace(gone.stored or free, pause=PAUSE))
+    yield "no database, paused", paused, ["Hold"]
+    yield "no database, paused, ours", replace(web, stored=replace(free, pause=PAUSE)), ["AcquireLeader"]
+    prepared = replace(web, stored=OTHER, held_back_until=NOW + 5.0)
+    yield "no database, prepared for a switchover", prepared, ["Hold"]
+    yield "no database, prepared and forgotten", replace(prepared, held_back_until=NOW), ["CloseGate"]
 
 
 CASES = {

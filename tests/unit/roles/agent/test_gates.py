@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from failover_agent import gates
 from failover_agent.gates import Activity, HostFacts, Refusal, Request
-from failover_agent.model import Database, Leader, Lock, Policy, Replication, Stored, Sync, Term
+from failover_agent.model import Database, Engine, Leader, Lock, Member, Policy, Replication, Stored, Sync, Term
 
 HOSTS = ("www1", "www2")
 POLICY = Policy()
 REQUEST = Request(to="www2", run_id="run-1")
 QUIET = Activity()
+NEVER = Member("www2", "198.51.100.12", "", 8, "replica", priority=0)
 LOCK = Lock(owner="anna@desk", run_id="run-9", runbook="setup", acquired_at="2026-11-23T05:00:00.000Z")
 REPLICATION = Replication(
     host="198.51.100.11",
@@ -56,6 +57,7 @@ class Question:
         )
     )
     activity: Activity = QUIET
+    engine: Engine = "mariadb"
 
     def refusals(self) -> tuple[Refusal, ...]:
         """What the gates answer."""
@@ -69,6 +71,7 @@ class Question:
             self.new,
             self.activity,
             POLICY,
+            self.engine,
         )
 
     def codes(self) -> list[str]:
@@ -103,6 +106,7 @@ ALONE: dict[str, Callable[[], Question]] = {
     "replica_lagging": lambda: replace(GOOD, new=replace(GOOD.new, caught_up=False)),
     "settings": lambda: replace(GOOD, new=replace(GOOD.new, settings=(("log_bin", "0"),))),
     "not_in_sync_set": lambda: GOOD.stored_but(sync=Sync(3, "www1", (), "degraded")),
+    "never_candidate": lambda: GOOD.stored_but(members={"www2": NEVER}),
     "keepalived_down": lambda: replace(GOOD, new=replace(GOOD.new, keepalived_running=False)),
     "disk_short": lambda: replace(GOOD, old=replace(GOOD.old, disk_free_fraction=0.049)),
     "primary_not_writable": lambda: replace(
@@ -221,20 +225,39 @@ def test_nobody_asks_a_candidate_that_does_not_answer() -> None:
     assert "timed out" in silent.refusals()[0].message
 
 
+#: What is asked without a database, too.
+WITHOUT_DATABASE = {
+    *("quorum_lost", "unknown_host", "already_primary", "no_candidate", "not_leader", "lease_short", "locked"),
+    *("candidate_unreachable", "candidate_busy", "never_candidate", "keepalived_down"),
+}
+
+
+@pytest.mark.parametrize("code", ALONE)
+def test_without_a_database_what_only_concerns_one_is_not_asked(code: str) -> None:
+    question = replace(ALONE[code](), engine="none")
+    assert question.codes() == ([code] if code in WITHOUT_DATABASE else [])
+
+
 class TestChoose:
     """The host of a switchover without ``--to``."""
 
     def test_a_member_of_the_sync_set_comes_first(self) -> None:
         stored = Stored(sync=Sync(1, "www1", ("www3",), "strict"))
-        assert gates.choose(stored, ("www1", "www2", "www3"), "www1") == "www3"
+        assert gates.choose(stored, ("www1", "www2", "www3"), "www1", {}) == "www3"
 
     def test_without_members_it_is_the_first_other_host(self) -> None:
-        assert gates.choose(Stored(), ("www1", "www2", "www3"), "www1") == "www2"
-        assert gates.choose(Stored(), ("www1", "www2"), "www2") == "www1"
+        assert gates.choose(Stored(), ("www1", "www2", "www3"), "www1", {}) == "www2"
+        assert gates.choose(Stored(), ("www1", "www2"), "www2", {}) == "www1"
+
+    def test_of_those_that_are_there_the_one_that_is_wanted_most(self) -> None:
+        hosts = ("www1", "www2", "www3", "www4")
+        there = {name: replace(NEVER, host=name) for name in ("www1", "www3", "www4")}
+        assert gates.choose(Stored(members=there), hosts, "www1", {}) == "www3"
+        assert gates.choose(Stored(members=there), hosts, "www1", {"www3": 50}) == "www4"
 
     def test_never_oneself(self) -> None:
         stored = Stored(sync=Sync(1, "www2", ("www1",), "strict"))
-        assert gates.choose(stored, ("www1",), "www1") == ""
+        assert gates.choose(stored, ("www1",), "www1", {}) == ""
 
 
 class TestLock:

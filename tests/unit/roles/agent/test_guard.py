@@ -40,6 +40,17 @@ class TestInTheWorld:
         world.thaw("www2")
         assert world.come_to_rest() == ""
 
+    def test_a_prepared_gate_of_a_frozen_agent_shuts_and_its_database_goes_on(self, world: World) -> None:
+        world.agent("www2").answer_peer("www1", "/prepare", {"run_id": "run-1"})
+        assert world.machines["www2"].gate
+        world.freeze("www2")
+        world.run(POLICY.lease_ttl)
+        assert not world.machines["www2"].gate
+        assert world.machines["www2"].server.running
+        assert not world.machines["www2"].fenced
+        world.thaw("www2")
+        assert world.come_to_rest() == ""
+
     def test_a_host_that_was_never_primary_has_no_mark(self, world: World) -> None:
         marks = [(Path(each.config.runtime_directory) / WRITABLE).exists() for each in world.machines.values()]
         assert marks == [True, False]

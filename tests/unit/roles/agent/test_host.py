@@ -225,6 +225,13 @@ class TestGate:
         assert (host.gate_open, gate.read_text(encoding="utf-8")) == (True, "1\n")
         host.close_gate()
         assert (host.gate_open, gate.read_text(encoding="utf-8")) == (False, "0\n")
+        host.open_gate(prepared=True)
+        assert (host.gate_open, host.gate_prepared) == (True, True)
+        host.open_gate()
+        assert (host.gate_open, host.gate_prepared) == (True, False), "it is this host's own now"
+        host.open_gate(prepared=True)
+        host.close_gate()
+        assert (host.gate_open, host.gate_prepared) == (False, False)
 
     def test_it_changes_by_rename(self, host: Host, config: Config) -> None:
         """keepalived must never read a file that is half written: empty is FAULT."""
