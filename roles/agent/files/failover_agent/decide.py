@@ -120,7 +120,7 @@ def _as_primary(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
     if leader is not None and leader.holder != view.host:
         return _deposed(view, term, leader.holder)
     if must_fence(view.now, view.lease_valid_until, policy, writable=True):
-        # Where the others have promised to wait, the lease guard has left the database writable: the address stays, too.
+        # Where the others have promised to wait, the lease guard left the database writable: the address stays, too.
         closed = () if database.running and not database.read_only else _closed(view, "no valid lease")
         return (*closed, Hold("no valid lease: the database stays as the lease guard left it"))
     heirs = _heirs(view, stored)
@@ -280,7 +280,21 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
     joined = _complete(view, stored, Sync(sync.term, sync.primary))
     if _many(view):
         joined = tuple(name for name in joined if name in sync.members)
+        loud = tuple(
+            name for name in view.addresses if joined and name not in joined and _may_be_loud(view, stored, name)
+        )
+        if loud:
+            # One that was frozen when the set was given up goes on acknowledging when it thaws (I3).
+            return tuple(Expel("the set is about to promise something again", host=name) for name in loud)
     return (RecordSync(f"{', '.join(joined)} acknowledges", members=joined, mode="strict"),) if joined else ()
+
+
+def _may_be_loud(view: View, stored: Stored, name: str) -> bool:
+    """Whether a host that is no member may acknowledge: its agent has not said that it does not, nor is it shut out."""
+    if name == view.host or name in view.silenced:
+        return False
+    member = stored.members.get(name)
+    return member is None or member.role != "replica" or member.semi_sync_replica
 
 
 def _well(stored: Stored, name: str) -> bool:

@@ -127,7 +127,9 @@ class Lease:
             self._id, self._valid_until = lease, sent + self._policy.lease_ttl
             if lease == self._led:
                 self._leads_until = self._valid_until
-            self._failsafe_until = 0.0 if lease == self._led else self._failsafe_until
+            # A renewal that was answered late may end before the promise of the others; both hold.
+            if lease == self._led and self._valid_until >= self._failsafe_until:
+                self._failsafe_until = 0.0
         self._note()
         return True
 
@@ -148,8 +150,14 @@ class Lease:
         while True:
             good = self.renew()
             renewed(good)
-            if stop.wait(self._policy.renew_interval if good else self._policy.renew_interval / 3):
+            if stop.wait(self._pause(good=good)):
                 return
+
+    def _pause(self, *, good: bool) -> float:
+        """Seconds until the next renewal: a renewal counts from when it was sent, so a slow answer makes it shorter."""
+        interval = self._policy.renew_interval
+        due = self.valid_until - self._policy.lease_ttl + interval - self._now() if good else 0.0
+        return min(max(due, interval / 3), interval)
 
     def _noted(self) -> LeaseNote:
         return LeaseNote(self._id, self._valid_until, max(self._leads_until, self._failsafe_until), self._led)

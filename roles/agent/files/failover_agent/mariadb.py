@@ -415,13 +415,18 @@ class MariaDB:
         return False
 
     def acknowledge(self, connection: Connection, *, enabled: bool) -> None:
-        """Confirm to the primary what is received, or no longer. It takes effect when receiving begins anew."""
-        connection.run(f"SET GLOBAL rpl_semi_sync_slave_enabled={int(enabled)}")
+        """Confirm to the primary what is received, or no longer.
+
+        It takes effect when receiving begins anew. So receiving stops first: where that fails the variable still says
+        what is done.
+        """
         replication = parse_replication(connection.rows("SHOW SLAVE STATUS"))
-        if replication is None or not (replication.io_running or replication.io_connecting):
-            return
-        connection.run("STOP SLAVE IO_THREAD")
-        if replication.sql_running:  # Otherwise the start would throw away what is not applied.
+        receives = replication is not None and (replication.io_running or replication.io_connecting)
+        if receives:
+            connection.run("STOP SLAVE IO_THREAD")
+        connection.run(f"SET GLOBAL rpl_semi_sync_slave_enabled={int(enabled)}")
+        if receives and replication is not None and replication.sql_running:
+            # Otherwise the start would throw away what is not applied.
             connection.run("START SLAVE IO_THREAD")
 
     def stop_receiving(self, connection: Connection, host: str) -> Ballot:

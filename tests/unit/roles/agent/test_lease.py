@@ -175,7 +175,7 @@ def test_the_file_is_never_half_written(client: SlowClient, path: Path) -> None:
     lease.renew()
     with held:
         assert held.read().endswith(" 6.0 0.0 0\n"), "whoever reads the old file reads all of it"
-    assert path.read_text(encoding="utf-8") == f"{lease.id} 7.0 0.0\n"
+    assert path.read_text(encoding="utf-8") == f"{lease.id} 7.0 0.0 0\n"
 
 
 def test_two_threads_take_turns(client: SlowClient, path: Path) -> None:
