@@ -78,15 +78,16 @@ class Invariants:
         leased = [machine for machine in opened if _leased(machine) and machine.alive]
         if len(leased) > 1:
             raise BrokenInvariantError(f"two gates are open under valid leases: {_names(leased)}")
-        for machine in opened:
-            self._check_lease(machine)
-            self._check_key(machine, stored.leader)
         now = self._world.kernel.now
+        for machine in opened:
+            if now - machine.gate_since >= SECOND_GUARD_ROUNDS_SECONDS:
+                self._check_lease(machine)
+                self._check_key(machine, stored.leader)
         for machine in self._world.machines.values():
             guard = machine.guard_process
             watched = guard is not None and not guard.dead and not guard.frozen and not machine.frozen
             late = machine.config.policy.fence_margin - SECOND_GUARD_ROUNDS_SECONDS
-            rested = now - machine.awake_since >= SECOND_GUARD_ROUNDS_SECONDS
+            rested = now - max(machine.awake_since, machine.gate_since) >= SECOND_GUARD_ROUNDS_SECONDS
             if not (machine.gate and machine.gate_prepared and watched and rested):
                 continue
             if machine.lease_valid_until - now - machine.clock_offset < late:

@@ -479,6 +479,7 @@ class SimHost(Host):
 
         def effect() -> None:
             self._machine.gate_prepared = prepared
+            self._machine.gate_since = self._world.kernel.now
             self._world.set_gate(self._machine, is_open=True)
             self._machine.appeared.notify()
 
@@ -636,6 +637,8 @@ class Machine:
     appeared: Waiters = field(init=False)
     has_files: bool = False
     powered: bool = True
+    #: When its gate was opened last, perhaps by an agent that had stood still and knew nothing better.
+    gate_since: float = 0.0
     #: Since when the whole host has been at work.
     awake_since: float = 0.0
     #: The whole host stands still.
