@@ -73,8 +73,12 @@ def shell_scripts() -> Iterable[str]:
 
 
 def pytest(marker: str = "") -> Callable[[], Iterable[Command]]:
-    """One run of pytest: the tests with a marker, or those that need none of what the markers stand for."""
-    return lambda: [("pytest", "-m", marker) if marker else ("pytest",)]
+    """One run of pytest: the tests with a marker, or those that need none of what the markers stand for.
+
+    Hypothesis plays the same examples each time; ``pytest`` by hand looks for new ones.
+    """
+    chosen = ("-m", marker) if marker else ()
+    return lambda: [("pytest", "--hypothesis-profile=ci", *chosen)]
 
 
 def molecule() -> Iterable[Command]:
