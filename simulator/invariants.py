@@ -124,7 +124,9 @@ class Invariants:
             return
         if self._unguarded(machine):
             return
-        if agent is not None and agent.host.now() < agent.lease.failsafe_until:
+        # A promise outlives the agent that was given it: the second guard reads of it in the note about the lease.
+        promised = machine.lease_until if machine.lease_until > machine.lease_valid_until else 0.0
+        if now + machine.clock_offset < (promised if agent is None else agent.lease.failsafe_until):
             return
         raise BrokenInvariantError(f"{machine.name} is writable, and the leader key is {leader}")
 

@@ -92,7 +92,9 @@ class Server:
         self.address = address
         self.server_id = server_id
         # Durable.
+        #: What its data is made of; the first ``purged`` transactions are in no binary log any more.
         self.binlog: list[Gtid] = []
+        self.purged = 0
         self.relay: list[Gtid] = []
         self.slave_pos = ""
         self.in_doubt: list[Gtid] = []
@@ -437,7 +439,7 @@ class Server:
         sent = 0
         if self._io is not None:
             place = _place(source.binlog, self._io)
-            if place is None:
+            if place is None or place + 1 < source.purged:
                 self.io_error = (
                     "Got fatal error 1236 from master when reading data from binary log: 'Error: connecting slave"
                     f" requested to start from GTID {self._io}, which is not in the master's binlog'"
@@ -621,15 +623,16 @@ class Server:
     def forget_after(self, position: str, count: int) -> None:
         """Flashback: keep the first ``count`` transactions, stand at ``position``, follow nobody."""
         self.binlog, self.slave_pos = self.binlog[:count], position
+        self.purged = max(0, count - 1)
         self.world.lost_something()
         self._stop_slave(0, None)
         self._reset_slave(0)
 
     def copy_of(self, source: Server) -> str:
-        """A new copy of another server; the position of the copy."""
+        """A new copy of another server; the position of the copy. Nothing of it is in a binary log of this server."""
         self.binlog, self.relay, self.in_doubt = list(source.binlog), [], []
         self.slave_pos, self.source, self._io = "", None, None
-        self.newest = (None, 0.0)
+        self.newest, self.purged = (None, 0.0), len(self.binlog)
         self.world.lost_something()
         return str(source.binlog[-1]) if source.binlog else ""
 
@@ -684,13 +687,13 @@ class Server:
             "read_only": int(self.read_only),
             "waits": int(self.semi_sync_primary),
             "acknowledges": int(self.semi_sync_replica),
-            "server_id": self.server_id,
         }
         return [row | self._positions(0)[0]]
 
-    @_statement(r"SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied$")
+    @_statement(r"SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied, @@server_id AS server_id$")
     def _positions(self, _session: int) -> Rows:
-        return [{"binlog": str(self.binlog[-1]) if self.binlog else "", "applied": self.slave_pos}]
+        binlog = str(self.binlog[-1]) if len(self.binlog) > self.purged else ""
+        return [{"binlog": binlog, "applied": self.slave_pos, "server_id": self.server_id}]
 
     @_statement(r"SELECT @@gtid_binlog_pos$")
     def _binlog_pos(self, _session: int) -> Rows:
@@ -895,13 +898,14 @@ class Server:
 
     @_statement(r"RESET MASTER")
     def _reset_master(self, _session: int) -> Rows:
-        self.binlog = []
-        self.world.lost_something()
+        self.purged = len(self.binlog)
         return []
 
     @_statement(r"SET GLOBAL gtid_binlog_state=%s")
     def _set_binlog_state(self, _session: int, position: str) -> Rows:
-        self.binlog = list(gtid.parse(position).last)
+        if position != (str(self.binlog[-1]) if self.binlog else ""):
+            raise DatabaseError(f"SET GLOBAL gtid_binlog_state: the data stands elsewhere than at {position}")
+        self.purged = max(0, len(self.binlog) - 1)
         return []
 
     @_statement(r"SELECT @@extra_port")

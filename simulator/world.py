@@ -38,7 +38,7 @@ from failover_agent.lease import _PATIENCE_SECONDS, Lease, LeaseNote, read_note
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
 from failover_agent.model import Acknowledged, Engine, Leader, Policy, Stored, Sync, Term, history_json, to_json, utc
 from failover_agent.peer import Peer, PeerError
-from failover_agent.seed import DataDirectory
+from failover_agent.seed import DataDirectory, SeedError
 
 from simulator import etcd as sim_etcd
 from simulator.clients import Clients
@@ -250,10 +250,12 @@ class SimLease(Lease):
 
 
 class SimDirectory(DataDirectory):
-    """A data directory that was seeded long ago; only :meth:`discard` and a new copy change that."""
+    """A data directory that was seeded long ago; only a new copy changes that."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
+    def __init__(self, world: World, machine: Machine) -> None:
+        super().__init__(machine.config)
+        self._world = world
+        self._machine = machine
         self.has_data = True
 
     @property
@@ -263,8 +265,30 @@ class SimDirectory(DataDirectory):
 
     @property
     def half_seeded(self) -> bool:
-        """Copies are made in one step here."""
+        """Copies are put in place in one step here."""
         return False
+
+    def copy_bytes(self) -> int:
+        """All data is the same size here."""
+        return 1 << 20
+
+    def aside(self) -> list[Path]:
+        """Nothing is kept."""
+        return []
+
+    def replace(
+        self, fetch: Callable[[], Iterator[bytes]], origin: str, *, size: int = 0, worthless: bool = False
+    ) -> str:
+        """Fetch a copy of another server, which takes some seconds, and put it in place."""
+        del fetch, size, worthless
+        world, source = self._world, self._world.machines[origin]
+        life = source.server.sessions
+        world.kernel.sleep(0.5 + 4.0 * world.random.random())
+        if not world.network.open(origin, self._machine.name, PEER) or source.process is None:
+            raise SeedError(f"no copy was made: {origin} /stream/seed: the stream broke; the data is untouched")
+        if source.server.sessions is not life or not source.server.running or source.server.stuck:
+            raise SeedError("no copy was made: mariadb-backup failed; the data is untouched")
+        return world.operation(self._machine, "copy", lambda: self._machine.server.copy_of(source.server), SeedError)
 
     def adopt(self, origin: str) -> None:
         """It does now."""
@@ -750,7 +774,7 @@ class World:
             config = self._config(name, hosts)
             server = Server(self, name, address, number)
             machine = Machine(name, address, config, server, clock_offset=1e6 * number)
-            machine.directory = SimDirectory(config)
+            machine.directory = SimDirectory(self, machine)
             machine.has_files = not in_memory
             machine.appeared = Waiters(self.kernel)
             machine.guard = Guard(config, GuardHost(self, machine))

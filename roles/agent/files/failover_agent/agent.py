@@ -67,7 +67,7 @@ from failover_agent.model import (
     utc,
 )
 from failover_agent.peer import Peer, PeerError
-from failover_agent.seed import STAYS, DataDirectory, SeedError, clear, copy_bytes, stream_backup
+from failover_agent.seed import STAYS, DataDirectory, SeedError, clear, stream_backup
 
 _log = logging.getLogger("failover-agent")
 #: A candidate that was prepared for a switchover waits this many seconds for the next word of the old primary.
@@ -190,7 +190,6 @@ class Agent:
         self._away: set[str] = set()
         self._acks = -1
         self._last_words: tuple[str, ...] = ()
-        self._published: Member | None = None
         self._followers_run: bool | None = None
         self._events_term = 0
         self._events_marker = Path(config.runtime_directory) / "events-were-on"
@@ -201,7 +200,7 @@ class Agent:
         self._last: Stored | None = None
         self._known_term = 0
         self._peers_asked = False
-        self._at_work_since = self._answered_at = host.now()
+        self.at_work_since = self._answered_at = host.now()
         self._leaderless_since: float | None = None
         self._sit_out_until, self._sit_out_term = 0.0, 0
         self._divergence = ""
@@ -315,7 +314,7 @@ class Agent:
             steady_since=self._steady_since,
             left_at=self._left_at,
             wall=self.host.wall(),
-            at_work_since=self._at_work_since,
+            at_work_since=self.at_work_since,
             leaderless_since=self._leaderless_since,
             answered_at=self._answered_at,
             promised_until=self.promised_until,
@@ -578,6 +577,7 @@ class Agent:
             if decide.must_fence(self.host.now(), self.lease.leads_until, self.config.policy, writable=True):
                 raise EtcdError("the lease is about to end: not leading")
             self.may_be_writable = True
+        self._followers_run = None  # Whoever closed the gate, perhaps the second guard, has stopped them.
         self.host.open_gate()
 
     def _align_events(self) -> None:
@@ -789,7 +789,10 @@ class Agent:
             return -1
 
     def _acknowledge(self, revision: int) -> dict[str, Any]:
-        """Confirm nothing to the primary under ``revision`` of the sync set, also after a restart."""
+        """Confirm nothing to the primary under ``revision`` of the sync set, also after a restart.
+
+        :raises DatabaseError: the server cannot be told, and may go on as it was at any moment.
+        """
         with self.turn(_ASK_SECONDS):
             fresh = self._muted.with_suffix(".new")
             fresh.write_text(str(max(revision, self._muted_at())), encoding="utf-8")
@@ -797,6 +800,8 @@ class Agent:
             if self.database.observe().running:
                 with self._connection(2.0) as connection:
                     self.database.acknowledge(connection, enabled=False)
+            elif self.host.database_state() not in {"inactive", "failed"}:
+                raise DatabaseError(f"the database of {self.config.host} runs, and does not answer")
         return {"muted": revision}
 
     def _align_shut_out(self) -> None:
@@ -904,7 +909,9 @@ class Agent:
     # ------------------------------------------------------------------------------------------------ what others see
 
     def _publish(self, view: View) -> None:
-        """Tell the estate about this host, when something changed or the key is gone."""
+        """Tell the estate about this host when its key says something else, perhaps because of an earlier word that
+        was late.
+        """
         self._role = self._role_now()
         if view.stored is None or not self.lease.id:
             return
@@ -924,14 +931,12 @@ class Agent:
             forked=self._seen.forked,
             disk_short=self._seen.disk_full or view.disk_free_fraction < self.config.policy.disk_reserve_fraction,
         )
-        if self._published == member and self.config.host in view.stored.members:
+        if view.stored.members.get(self.config.host) == member:
             return
         try:
             self.store.commit({}, [Put(f"members/{self.config.host}", to_json(member), lease=member.lease)])
         except EtcdError as error:
             _log.warning("not published: %s", error)
-            return
-        self._published = member
 
     def _role_now(self) -> Role:
         if self.config.engine == "none":
@@ -1071,7 +1076,7 @@ class Agent:
                 case "/position":
                     return self.position()
                 case "/size":
-                    return {"bytes": copy_bytes(self.config)}
+                    return {"bytes": self.directory.copy_bytes()}
                 case "/facts":
                     return dataclasses.asdict(self.facts(str(request["position"]), str(request["run_id"])))
                 case "/prepare":
@@ -1120,7 +1125,7 @@ class Agent:
         return {
             "gtid_io_pos": replication.gtid_io_pos if replication else "",
             "gtid_binlog_pos": database.gtid_binlog_pos,
-            "applied": database.position,
+            "applied": database.gtid_slave_pos if database.errant else database.position,
             "read_only": database.read_only,
             "disk_free_fraction": self.host.disk_free_fraction(),
         }

@@ -178,8 +178,8 @@ def _deposed(view: View, term: Term, holder: str) -> tuple[Action, ...]:
 
 
 def _heirs(view: View, stored: Stored) -> tuple[str, ...]:
-    """The members that could take over at once, by themselves (I2). One that applies nothing cannot: its history
-    forked, or a statement fails there.
+    """The members that could take over at once, by themselves (I2). One whose history forked cannot, nor one where a
+    statement fails.
     """
     sync, term = stored.sync, stored.term
     if sync is None or term is None or sync.term != term.term or sync.mode != "strict":
@@ -190,6 +190,7 @@ def _heirs(view: View, stored: Stored) -> tuple[str, ...]:
         for name, member in known
         if member is not None
         and (member.role, member.disk_short, member.sql_running) == ("replica", False, True)
+        and not member.forked
         and view.priority(name) > 0
     )
 

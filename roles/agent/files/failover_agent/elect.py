@@ -128,6 +128,7 @@ def begin(view: View, stored: Stored, term: Term, policy: Policy) -> Action:
         ),
         "nobody leads, and the own lease is not valid": view.now >= view.lease_valid_until - policy.fence_margin,
         f"nobody leads, and what was received cannot be applied: {error}": bool(error) or view.database.relay_pending,
+        f"nobody leads, and {view.database.errant} was written on this host": bool(view.database.errant),
         f"nobody leads, and the data disk is nearly full: {view.disk_free_fraction:.1%} free": (
             view.disk_free_fraction < policy.disk_reserve_fraction
         ),
@@ -197,6 +198,8 @@ def _reason_to_give_up(view: View, stored: Stored, term: Term, policy: Policy) -
         return "this host is never a candidate"
     if view.database.replication is not None and view.database.replication.diverged:
         return f"the own replication is broken: {view.database.replication.error}"
+    if view.database.errant:
+        return f"{view.database.errant} was written on this host"
     if view.now >= view.lease_valid_until - policy.fence_margin:
         return "the own lease is not renewed in time"
     return ""

@@ -79,6 +79,8 @@ class Failover:
         self._after: Term | None = None
         self._loss: dict[str, Any] | None = None
         self._position: str | None = None
+        #: Whether the old primary said that it is silent, or a person did.
+        self._let_go = False
 
     def run(self) -> dict[str, Any]:
         """Do it and tell what happened: ``result`` is promoted, possible, refused or failed; never raises for trouble
@@ -285,18 +287,26 @@ class Failover:
     # ---- the old primary lets go
 
     def _free_the_key(self, term: Term) -> None:
-        """Wait until nobody leads: the old primary steps down if it can hear, else its lease ends."""
-        agent = self.agent
+        """Wait until nobody leads: the old primary steps down if it can hear, else its lease ends, and with it whatever
+        this host promised: with a promise the old primary goes on without a lease.
+        """
+        agent, ttl = self.agent, self.agent.config.policy.lease_ttl
         with self._step("release", "Take the role from the old primary"):
             stored = self._store.read()
             leads = stored.leader is not None and stored.leader.holder == term.primary
+            self._let_go = term.primary in self.request.confirm_fenced
             if leads and term.primary == agent.config.host:
                 with agent.act:
                     agent.step_down(stored, f"told by run {self.request.run_id}")
+                self._let_go = True
             elif leads:
                 with contextlib.suppress(PeerError), contextlib.closing(agent.connect(term.primary)) as peer:
                     peer.call("/step_down", {"run_id": self.request.run_id}, timeout=4.0)
-            deadline = time.monotonic() + agent.config.policy.lease_ttl + _ETCD_SECONDS
+                    self._let_go = True
+            # An agent that was restarted does not remember its promises: none outlives a lease.
+            while not self._let_go and agent.host.now() < max(agent.promised_until, agent.at_work_since + ttl):
+                time.sleep(_POLL_SECONDS)
+            deadline = time.monotonic() + ttl + _ETCD_SECONDS
             while True:
                 with contextlib.suppress(EtcdError):
                     stored = self._store.read()
@@ -322,7 +332,14 @@ class Failover:
             able.sort(key=lambda name: (name != self.request.to, -self.agent.config.priority(name), name))
             if not able or (self.request.to and able[0] != self.request.to):
                 raise _FailedError(f"{self.request.to or 'no host'} can take over: silent, or without a lease in etcd")
-        return self._commit(stored, term.term + 1, Ballot(able[0], True, "", ""), ())
+        with self.agent.promising:
+            self._see_to_promises()
+            return self._commit(stored, term.term + 1, Ballot(able[0], True, "", ""), ())
+
+    def _see_to_promises(self) -> None:
+        """A promise and a new primary exclude each other; it may have been given since the key was free."""
+        if not self._let_go and self.agent.host.now() < self.agent.promised_until:
+            raise _FailedError("the old primary was promised to go on without etcd; it may still write")
 
     def _elect(self, term: Term) -> Term:
         """Under ``act``, so that the rules of this host do not run the same election."""
@@ -334,8 +351,10 @@ class Failover:
             if stored.term != term or stored.leader is not None:
                 raise _FailedError(f"the estate changed meanwhile: {stored.term}, {stored.leader}")
             put = Put("leader", to_json(Leader(agent.config.host, following)), lease=agent.lease.id)
-            if not self._store.commit(expected(stored, "leader", "term", "sync"), [put]):
-                raise _FailedError("the estate changed meanwhile")
+            with agent.promising:
+                self._see_to_promises()
+                if not self._store.commit(expected(stored, "leader", "term", "sync"), [put]):
+                    raise _FailedError("the estate changed meanwhile")
             stored = self._store.read()
         try:
             best, ballots = self._decide(stored, term, following)
@@ -361,6 +380,9 @@ class Failover:
                 told = "; ".join(f"{name}: {why}" for name, why in silent)
                 raise _FailedError(f"not all members have answered, so a write could be lost: {told}")
             best = self._choose(ballots)
+            if best.error:
+                # What it cannot apply is given up with this.
+                best = dataclasses.replace(best, received=best.applied, error="")
         with self._step("apply", "Apply what was received"):
             deadline = time.monotonic() + _APPLY_SECONDS
             while gtid.missing(gtid.parse(best.applied), best.position):
@@ -374,22 +396,30 @@ class Failover:
         return best, ballots
 
     def _choose(self, ballots: tuple[Ballot, ...]) -> Ballot:
-        policy, to = self.agent.config.policy, self.request.to
-        best = elect.choose(ballots, policy)
-        if self._loss:
-            everything = gtid.Position()
-            for ballot in ballots:
-                everything = gtid.merge(everything, ballot.position)
-            able = [each for each in ballots if each.priority > 0 and not each.error]
-            able.sort(key=lambda each: (sum(gtid.missing(each.position, everything).values()), -each.priority))
+        """Who goes on, if anybody may: the named host, or the best. With a loss, whoever loses least."""
+        to, accepts = self.request.to, self.request.accept_data_loss
+        everything = gtid.Position()
+        for ballot in ballots:
+            everything = gtid.merge(everything, ballot.position)
+        best = elect.choose(ballots, self.agent.config.policy)
+        told = "; ".join(f"{each.host} at {each.applied}: {each.error or 'well'}" for each in ballots)
+        if accepts and (self._loss or best is None):
+            able = [each for each in ballots if each.priority > 0]
+            able.sort(key=lambda each: (_behind(each, everything), bool(each.error), -each.priority))
             best = able[0] if able else None
+            self._loss = self._loss or {"silent": [], "mode": "", "last_known": str(everything), "why": told}
         if to:
             named = next((ballot for ballot in ballots if ballot.host == to), None)
-            if named is None or (best is not None and not self._loss and gtid.missing(named.position, best.position)):
-                raise _FailedError(f"{to} cannot take over: it gave no ballot, or lacks what others hold")
+            if named is None:
+                raise _FailedError(f"{to} cannot take over: it gave no ballot")
+            if not self._loss and (named.error or gtid.missing(named.position, everything)):
+                raise _FailedError(f"{to} cannot take over: {named.error or 'it lacks what others hold'}")
             best = named
         if best is None:
-            raise _FailedError("no host that answered can be primary")
+            raise _FailedError(
+                f"no host that answered can be primary ({told}); `failoverctl failover --accept-data-loss` goes on with"
+                " what one of them has applied"
+            )
         return best
 
     def _commit(self, stored: Stored, following: int, best: Ballot, ballots: tuple[Ballot, ...]) -> Term:
@@ -504,6 +534,12 @@ class Failover:
             "refusals": [dataclasses.asdict(refusal) for refusal in refusals],
             "error": error,
         }
+
+
+def _behind(ballot: Ballot, everything: gtid.Position) -> int:
+    """How many transactions a host would go on without: what it cannot apply is lost like what never came."""
+    kept = gtid.parse(ballot.applied) if ballot.error else ballot.position
+    return sum(gtid.missing(kept, everything).values())
 
 
 def _holds(said: dict[str, Any]) -> gtid.Position:

@@ -30,7 +30,7 @@ from failover_agent.model import Ballot, Database, Replication
 _COMMENTS = r"\s*(?:/\*.*?\*/\s*)*"
 _SCHEMA_CHANGE = re.compile(rf"{_COMMENTS}(ALTER|CREATE|DROP|OPTIMIZE|RENAME|TRUNCATE|REPAIR)\b", re.IGNORECASE)
 _BACKUP = re.compile(rf"{_COMMENTS}(BACKUP\s+STAGE|FLUSH\s+TABLES)\b", re.IGNORECASE)
-_POSITIONS = "SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied"
+_POSITIONS = "SELECT @@gtid_binlog_pos AS binlog, @@gtid_slave_pos AS applied, @@server_id AS server_id"
 _CAUGHT_UP = "has sent all binlog"
 #: The state of a thread that met a full disk. It tries again once a minute; KILL ends it at once, SHUTDOWN does not.
 _NO_SPACE = "Waiting for someone to free space"
@@ -58,8 +58,9 @@ class DatabaseError(Exception):
 class Received:
     """What a replica has received, and whether that can still grow.
 
-    ``position`` is all that this server holds, ``applied`` what is applied of what was received. ``unapplied`` says
-    that there is more in the relay log. ``error`` is that of the SQL thread.
+    ``position`` is all that this server received, ``applied`` what is applied of it. ``unapplied`` says that there is
+    more in the relay log. ``error`` is that of the SQL thread. ``errant`` is the newest transaction that it wrote
+    itself, which is no part of either.
     """
 
     io_stopped: bool
@@ -68,6 +69,7 @@ class Received:
     applied: str
     unapplied: bool
     error: str = ""
+    errant: str = ""
 
 
 class Connection:
@@ -252,7 +254,7 @@ class MariaDB:
 
     def wait_for(self, connection: Connection, position: str, limit: float) -> bool:
         """Whether the server has applied ``position`` (or reaches it within ``limit`` seconds)."""
-        if not gtid.missing(_merged(connection.rows(_POSITIONS)[0]), gtid.parse(position)):
+        if _has(connection.rows(_POSITIONS)[0], gtid.parse(position)):
             return True
         return bool(connection.value("SELECT MASTER_GTID_WAIT(%s, %s)", (position, limit)) == 0)
 
@@ -306,10 +308,10 @@ class MariaDB:
         is told by ``gtid_slave_pos`` alone: a write of this server's own may have taken the next number.
         """
         positions = connection.rows(_POSITIONS)[0]
-        holds = _merged(positions)
         rows = connection.rows("SHOW SLAVE STATUS")
         if not rows:
-            return Received(True, False, str(holds), str(holds), False)
+            holds = str(_merged(positions))
+            return Received(True, False, holds, holds, False)
         row = rows[0]
         applied = gtid.parse(str(positions["applied"] or ""))
         told = gtid.parse(str(row.get("Gtid_IO_Pos") or ""))
@@ -322,10 +324,11 @@ class MariaDB:
         return Received(
             io_stopped=str(row["Slave_IO_Running"]) == "No",
             sql_running=str(row["Slave_SQL_Running"]) == "Yes",
-            position=str(binlog.position_of(newer, holds)),
+            position=str(binlog.position_of(newer, applied)),
             applied=str(applied),
             unapplied=bool(newer),
             error=str(row.get("Last_SQL_Error") or ""),
+            errant=errant(positions),
         )
 
     @staticmethod
@@ -440,7 +443,10 @@ class MariaDB:
         received = self.received(connection)
         if not received.io_stopped:
             raise DatabaseError(f"the IO thread of {host} has not stopped")
-        if received.unapplied and not received.sql_running and not received.error:
+        error = "" if received.sql_running else received.error
+        if received.errant:
+            error = f"{received.errant} was written on this host"
+        if received.unapplied and not received.sql_running and not error:
             # After a restart: salvaged within a moment, and then it can say more.
             raise DatabaseError(f"the relay log of {host} is not applied yet")
         return Ballot(
@@ -449,7 +455,7 @@ class MariaDB:
             received=received.position,
             applied=received.applied,
             sql_running=received.sql_running,
-            error="" if received.sql_running else received.error,
+            error=error,
         )
 
     def begin_at(self, connection: Connection, position: str) -> None:
@@ -610,6 +616,16 @@ def _timed_out(error: BaseException) -> bool:
 
 def _merged(row: dict[str, Any]) -> gtid.Position:
     return gtid.merge(gtid.parse(str(row["binlog"] or "")), gtid.parse(str(row["applied"] or "")))
+
+
+def _has(row: dict[str, Any], wanted: gtid.Position) -> bool:
+    """Whether a server has applied or written ``wanted``.
+
+    A write of its own that took the number of a transaction that it lacks is not taken for that transaction.
+    """
+    own = {last.domain for last in wanted.last if last.server == int(row["server_id"])}
+    written = gtid.Position(tuple(last for last in gtid.parse(str(row["binlog"] or "")).last if last.domain in own))
+    return not gtid.missing(gtid.merge(gtid.parse(str(row["applied"] or "")), written), wanted)
 
 
 def _read_only_admins(connection: Connection) -> set[str]:

@@ -298,8 +298,8 @@ class Database:
 class Ballot:
     """What one member of the sync set holds, told after its IO thread was seen stopped.
 
-    ``received`` is ``Gtid_IO_Pos``, ``applied`` what is in its tables and binary log. ``error`` says why it cannot
-    apply the rest.
+    ``received`` is ``Gtid_IO_Pos``, ``applied`` what is in its tables of that. ``error`` says why it cannot be primary:
+    it cannot apply the rest, or somebody wrote there.
     """
 
     host: str

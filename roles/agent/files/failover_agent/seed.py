@@ -136,6 +136,11 @@ class DataDirectory:
             old.unlink()
         return target
 
+    def copy_bytes(self) -> int:
+        """How many bytes a copy of the running server takes: all but its logs of changes and its temporary tables."""
+        logs = re.compile(r".*-(bin|relay)\.\d{6,}|ibtmp\d+")
+        return _bytes_of(self._path, lambda name: not logs.fullmatch(name))
+
     def aside(self) -> list[Path]:
         """Directories that hold what earlier copies replaced, oldest first."""
         return sorted((self._path / OWN).glob(f"{_ASIDE}*"))
@@ -298,12 +303,6 @@ def clear(copies: Iterable[Path]) -> None:
     """Delete copies, as far as that is possible."""
     for path in copies:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def copy_bytes(config: Config) -> int:
-    """How many bytes a copy of the running server takes: all but its logs of changes and its temporary tables."""
-    logs = re.compile(r".*-(bin|relay)\.\d{6,}|ibtmp\d+")
-    return _bytes_of(Path(config.database_directory), lambda name: not logs.fullmatch(name))
 
 
 def stream_backup(client_options: Sequence[str]) -> Iterator[bytes]:

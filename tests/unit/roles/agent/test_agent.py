@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from failover_agent import agent as agent_module
 from failover_agent.agent import CommandError
-from failover_agent.etcd import EtcdError
+from failover_agent.etcd import EtcdError, Put
 from failover_agent.host import HostError
 from failover_agent.model import Policy
 from failover_agent.peer import PeerError
@@ -91,6 +91,14 @@ class TestLoop:
         del world.etcd.entries["members/www2"]
         world.run(1.5)
         assert "www2" in world.etcd.stored().members
+
+    def test_a_member_whose_earlier_word_was_late_says_it_again(self, world: World) -> None:
+        entry = world.etcd.entries["members/www2"]
+        late = entry.text.replace('"forked":false', '"forked":true')
+        assert late != entry.text
+        world.etcd.commit({}, [Put("members/www2", late, lease=entry.lease)])
+        world.run(1.5)
+        assert not world.etcd.stored().members["www2"].forked
 
     def test_a_restarted_agent_goes_on_where_it_was(self, world: World) -> None:
         lease = world.agent("www1").lease.id
@@ -528,7 +536,8 @@ class TestSeed:
         (source / "mariadb_backup_binlog_info").write_text("failover-bin.000001\t361\t0-1-2\n", encoding="utf-8")
 
         def stream(peer: SimPeer, path: str) -> Iterator[bytes]:
-            return world.agent(peer.host).stream_to_peer("www2", path)
+            yield from world.agent(peer.host).stream_to_peer("www2", path)
+            world.machines["www2"].server.copy_of(world.machines[peer.host].server)
 
         monkeypatch.setattr(SimPeer, "stream", stream)
         clock = types.SimpleNamespace(**{name: getattr(time, name) for name in ("time", "strftime", "gmtime")})
@@ -551,7 +560,7 @@ class TestSeed:
         answer = estate.agent("www2").seed(discard=False)
         assert answer == {"changed": True, "from": "www1", "position": "0-1-2"}
         server = estate.machines["www2"].server
-        assert (server.slave_pos, [str(entry) for entry in server.binlog]) == ("0-1-2", ["0-1-2"])
+        assert (server.slave_pos, [str(entry) for entry in server.binlog]) == ("0-1-2", ["0-1-1", "0-1-2"])
         estate.write("www1")
         estate.run(8.0)
         sync = estate.etcd.stored().sync

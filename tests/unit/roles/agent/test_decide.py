@@ -791,6 +791,8 @@ def _step_down_cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "down, heir has no room", sick(stored=short), ["StartDatabase"]
     stuck = replace(WITH_HEIR, members={"www2": replace(HEIR, sql_running=False)})
     yield "down, heir applies nothing", sick(stored=stuck), ["StartDatabase"]
+    forked = replace(WITH_HEIR, members={"www2": replace(HEIR, forked=True)})
+    yield "down, somebody wrote on the heir", sick(stored=forked), ["StartDatabase"]
     yield "down, heir is never a candidate", sick(priorities={"www2": 0}), ["StartDatabase"]
     degraded = replace(WITH_HEIR, sync=Sync(3, ME))
     yield "down, degraded", sick(stored=degraded), ["StartDatabase"]

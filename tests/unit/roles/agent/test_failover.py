@@ -151,6 +151,34 @@ class TestPromoted:
         assert (answer["result"], answer["possible_loss"]["silent"]) == ("promoted", ["www3"])
         assert three.come_to_rest() == ""
 
+    def test_a_last_host_on_which_somebody_wrote_goes_on_when_a_person_says_so(self, world: World) -> None:
+        """Automation does not: what it received and cannot apply may be acknowledged. A person must not be stuck."""
+        world.write("www1")
+        world.run(1.0)
+        world.machines["www2"].server.write_by_hand()
+        world.write("www1")
+        world.run(0.2)
+        world.power_off("www1")
+        world.run(20.0)
+        assert primary(world) == "www1"
+        asked = world.failover("www2")
+        assert asked["result"] == "failed"
+        assert "was written on this host" in asked["error"]
+        assert "--accept-data-loss" in asked["error"]
+        assert primary(world) == "www1"
+        world.acknowledged.clear()
+        answer = world.failover("www2", accept_data_loss=True)
+        assert answer["result"] == "promoted"
+        assert "was written on this host" in answer["possible_loss"]["why"]
+        assert primary(world) == "www2"
+
+    def test_one_of_three_on_which_somebody_wrote_holds_up_nobody(self, three: World) -> None:
+        three.machines["www2"].server.write_by_hand()
+        three.power_off("www1")
+        three.run(30.0)
+        assert primary(three) == "www3"
+        assert three.come_to_rest() == ""
+
     def test_the_named_host(self, three: World) -> None:
         three.agent("www2").pause("anna", "a look", 600.0)
         three.power_off("www1")

@@ -95,9 +95,9 @@ class Server(MariaDB):
         return port in self.open_ports
 
 
-def positions(binlog: str, applied: str) -> Rows:
-    """The answer to a question for both positions."""
-    return [{"binlog": binlog, "applied": applied}]
+def positions(binlog: str, applied: str, server: int = 1) -> Rows:
+    """The answer to a question for both positions, from the server with id ``server``."""
+    return [{"binlog": binlog, "applied": applied, "server_id": server}]
 
 
 class TestReplication:
@@ -480,6 +480,33 @@ class TestWaitFor:
         connection = Script({"gtid_binlog_pos": positions("0-1-5", "0-2-9")})
         assert Server().wait_for(connection, "0-1-7", 2.0)
         assert not any("MASTER_GTID_WAIT" in statement for statement in connection.sent)
+
+    @pytest.mark.parametrize(
+        ("binlog", "applied", "wanted"),
+        [
+            ("0-1-17", "0-2-16", "0-2-17"),
+            ("0-1-18", "0-2-16", "0-2-17"),
+            ("0-1-17,1-2-5", "0-2-16,1-2-5", "0-2-17,1-2-5"),
+            ("0-1-17", "0-2-16", "0-1-18"),
+            ("0-1-17", "", "0-1-17,1-1-1"),
+        ],
+    )
+    def test_a_write_of_its_own_is_not_taken_for_what_it_lacks(self, binlog: str, applied: str, wanted: str) -> None:
+        """A simulated switchover lost a write: somebody wrote on the heir, and the number was the one waited for."""
+        connection = Script({"gtid_binlog_pos": positions(binlog, applied), "MASTER_GTID_WAIT": [{"x": -1}]})
+        assert not Server().wait_for(connection, wanted, 0.1)
+
+    @pytest.mark.parametrize(
+        ("binlog", "applied", "wanted"),
+        [
+            ("0-1-17", "", "0-1-17"),
+            ("0-1-17", "0-2-9", "0-1-12"),
+            ("0-2-17", "0-2-17", "0-2-17"),
+            ("", "0-2-5", "0-2-5"),
+        ],
+    )
+    def test_what_it_wrote_as_primary_it_has(self, binlog: str, applied: str, wanted: str) -> None:
+        assert Server().wait_for(Script({"gtid_binlog_pos": positions(binlog, applied)}), wanted, 0.1)
 
     @pytest.mark.parametrize(("answer", "reached"), [(0, True), (-1, False), (None, False)])
     def test_what_it_has_not_is_waited_for(self, answer: int | None, reached: bool) -> None:

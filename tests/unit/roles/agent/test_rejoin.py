@@ -240,7 +240,7 @@ def status(**fields: Any) -> Rows:
 
 
 def at(applied: str) -> Rows:
-    return [{"binlog": applied, "applied": applied}]
+    return [{"binlog": applied, "applied": applied, "server_id": 12}]
 
 
 class Replica(Script):
