@@ -97,9 +97,13 @@ failover_locked:
 
 import typing as t
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hosting.failover.plugins.module_utils import _agent
+
+#: How long an agent may take to start, in seconds.
+START_SECONDS = 15.0
 
 
 def with_age(lock: dict[str, t.Any], now: datetime) -> dict[str, t.Any]:
@@ -126,6 +130,26 @@ def quorum_lost(observed: str) -> dict[str, str]:
         "limit": "a majority of etcd members",
         "fix": "Bring the etcd members back: `failoverctl status` counts those that answer.",
     }
+
+
+def patiently(module: AnsibleModule) -> dict[str, t.Any]:
+    """:func:`apply`; giving a lock back waits for an agent that is just being started, as the lock stays otherwise.
+
+    Where there never was an agent, its folder is missing.
+    """
+    path = str(module.params["socket"])
+    try:
+        return apply(module)
+    except _agent.AgentError as error:
+        if (error.code, module.params["state"]) != ("absent", "absent") or not Path(path).parent.is_dir():
+            raise
+    try:
+        _agent.wait_for_agent(path, START_SECONDS)
+    except _agent.AgentError as error:
+        if error.code == "absent":
+            module.warn(f"The estate lock, if it was taken, stays until its time is over: {error}")
+        raise
+    return apply(module)
 
 
 def apply(module: AnsibleModule) -> dict[str, t.Any]:
@@ -169,7 +193,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**apply(module))
+        module.exit_json(**patiently(module))
     except _agent.AgentError as error:
         if error.code == "absent":
             module.exit_json(changed=False, lock=None, estate=None)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,8 +110,33 @@ class TestWithout:
 
     @pytest.mark.parametrize("state", ["present", "absent"])
     def test_without_an_agent_there_is_nothing_to_lock(self, run: Run, tmp_path: Path, state: str) -> None:
-        result = run(state=state, socket=str(tmp_path / "none.sock"))
+        result = run(state=state, socket=str(tmp_path / "never" / "none.sock"))
         assert (result["changed"], result["lock"]) == (False, None)
+
+    def test_an_agent_that_is_started_again_gives_the_lock_back(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with contextlib.ExitStack() as stack:
+
+            def start(_seconds: float) -> None:
+                made = stack.enter_context(FakeAgent(tmp_path / "later"))
+                made.status(estate(lock=MINE))
+                made.say("lock_release", {"ok": True, "released": True, "lock": MINE})
+
+            (tmp_path / "later").mkdir()
+            monkeypatch.setattr(time, "sleep", start)
+            result = run(state="absent", socket=str(tmp_path / "later" / "agent.sock"))
+        assert (result["changed"], result["lock"]) == (True, MINE)
+
+    def test_an_agent_that_does_not_come_back_is_told(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        warnings: list[str] = []
+        monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warnings.append(text))
+        monkeypatch.setattr(module, "START_SECONDS", 0.0)
+        result = run(state="absent", socket=str(tmp_path / "none.sock"))
+        assert (result["changed"], result["lock"]) == (False, None)
+        assert "stays until its time is over" in warnings[0]
 
     def test_without_etcd_a_run_is_refused(self, run: Run, agent: FakeAgent) -> None:
         agent.status(estate(etcd=SILENT))
