@@ -2,7 +2,8 @@
 """The command: ``python -m simulator``, from the checkout.
 
   python -m simulator [--first N] [--count N] [--jobs N]   play the schedules of that many seeds
-  python -m simulator replay FILE | --seed N [--log]       play one of them again
+  python -m simulator replay FILE | --seed N [--log] [--without NAME]
+                                                           play one of them again, perhaps without a guard
   python -m simulator mutations [NAME...] [--count N]      remove one guard after the other: each must be found
 
 A violation is printed with its seed and the shortest schedule that still shows it; ``replay`` takes that text.
@@ -124,6 +125,7 @@ def main() -> int:
     again = commands.add_parser("replay", help="play one schedule")
     again.add_argument("file", nargs="?", type=Path)
     again.add_argument("--seed", type=int)
+    again.add_argument("--without", default="", choices=list(mutations.BY_NAME), help="remove this guard")
     again.add_argument("--log", action="store_true", help="tell what agents say and do")
     less = commands.add_parser("mutations", help="remove one guard after the other")
     less.add_argument("names", nargs="*", metavar="NAME", choices=[[], *mutations.BY_NAME])
@@ -138,7 +140,8 @@ def main() -> int:
                     schedule = parse(options.file.read_text("utf-8")) if options.file else generate(options.seed)
                 except (OSError, ScheduleError) as error:
                     parser.error(str(error))
-                return replay(schedule, log=options.log)
+                with mutations.applied(options.without):
+                    return replay(schedule, log=options.log)
             case "mutations":
                 return mutate(options.names, options.mutation_count, options.jobs)
         return play(options.first, options.count, options.jobs)

@@ -25,6 +25,10 @@ class BrokenInvariantError(AssertionError):
     """The world is in a state that must never be."""
 
 
+#: For so long an agent may act on what it has read, as it stood still meanwhile.
+STALE_SECONDS = 12.0
+
+
 class Invariants:
     """Looks at a world. ``acknowledged`` is what clients were told is safe, oldest first."""
 
@@ -34,6 +38,8 @@ class Invariants:
         self._suspected = False
         self._broken = ""
         self._seen: tuple[Term | None, Sync | None] = (None, None)
+        #: Until when (``kernel.now``) a host was the primary or a member of a strict set; for ever where it still is.
+        self._counted: dict[str, float] = {}
 
     def _break(self, what: str) -> None:
         """Something was found in the middle of an agent's work, which must not be able to catch it."""
@@ -54,6 +60,7 @@ class Invariants:
         if self._broken:
             raise BrokenInvariantError(self._broken)
         stored = world.etcd.stored()
+        self._check_deadlines()
         if world.engine == "none":
             self._check_gates(stored)
         writable = [machine for machine in world.machines.values() if machine.server.writable]
@@ -61,12 +68,40 @@ class Invariants:
             self._check_writable(writable, stored)
         if self._suspected or stored.term is not self._seen[0] or stored.sync is not self._seen[1]:
             self._suspected = False
+            self._note_counted(*self._seen)
             self._seen = stored.term, stored.sync
             self._check_rows(stored)
         # Hosts that do not hear each other's advertisements may both take it while it moves.
         if not world.vrrp_blocked and sum(machine.holds_vip for machine in world.machines.values()) > 1:
             holders = [machine.name for machine in world.machines.values() if machine.holds_vip]
             raise BrokenInvariantError(f"the address is on {' and '.join(holders)}")
+
+    def _note_counted(self, term: Term | None, sync: Sync | None) -> None:
+        strict = sync is not None and term is not None and (sync.term, sync.mode) == (term.term, "strict")
+        for name in self._world.machines:
+            if (term is not None and term.primary == name) or (strict and sync is not None and name in sync.members):
+                self._counted[name] = self._world.kernel.now
+
+    def starting(self, machine: Machine, *, keeps: bool) -> None:
+        """A server is started, and ``keeps`` transactions in doubt or discards them. Keeping those that no client was
+        told of and nobody else has makes a fork.
+        """
+        self._note_counted(self._seen[0], self._seen[1])
+        away = self._world.kernel.now - self._counted.get(machine.name, 0.0)
+        if keeps and machine.server.in_doubt and away > STALE_SECONDS:
+            self._break(f"{machine.name} keeps what is in doubt, and counts for nothing since {away:.0f} s")
+
+    def _check_deadlines(self) -> None:
+        """I1. No agent thinks that its lease lives longer than it does in etcd."""
+        now = self._world.kernel.now
+        for machine in self._world.machines.values():
+            if machine.agent is None:
+                continue
+            lease = machine.agent.lease
+            thought = lease.valid_until - machine.clock_offset
+            until, _ttl = self._world.etcd.leases.get(lease.id, (now, 0.0))
+            if thought > until + 1e-3:
+                raise BrokenInvariantError(f"{machine.name} counts on its lease for {thought - until:.3f} s too long")
 
     # ---- one leader, where there is no database
 

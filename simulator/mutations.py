@@ -219,7 +219,16 @@ def _discard_received() -> list[Replacement]:
 
 
 def _any_lease() -> list[Replacement]:
-    return [(lease.Lease, "leads_until", property(lambda self: max(self.valid_until, self.failsafe_until)))]
+    original = lease.Lease._renew
+
+    def renew(self: lease.Lease) -> bool:
+        good = original(self)
+        if good:
+            self._leads_until = self._valid_until
+            self._note()
+        return good
+
+    return [(lease.Lease, "_renew", renew)]
 
 
 def _members_at_once() -> list[Replacement]:

@@ -10,12 +10,17 @@ The words are those of the drills (``failoverctl drill``), and some more that on
     3.000 cut from=www1 to=www2 ports=database one_way=1 seconds=4.0
 
 Times are seconds from the beginning. A fault with ``seconds`` is undone after so long.
+
+Some schedules are made by chance alone. Others vary a story of :data:`STORIES`: something that went wrong once, or that
+a guard of the agent is there for, and that chance would hardly ever bring about.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 
 from failover_agent.model import Engine
@@ -23,6 +28,9 @@ from failover_agent.model import Engine
 from simulator.network import SERVICES
 
 WITNESS = "witness"
+STORIES = Path(__file__).parent / "stories"
+#: So many schedules have one among them that varies a story.
+VARIED = 4
 #: So many schedules have one without a database among them.
 WITHOUT_DATABASE = 8
 #: Operations of an agent at which something may strike; a name stands for all that begin with it.
@@ -199,11 +207,42 @@ def parse(text: str) -> Schedule:
 
 def generate(seed: int) -> Schedule:
     """The schedule of a seed. Some are of an estate without a database; what would strike that strikes the agent."""
+    if seed % VARIED == 1:
+        random = Random(seed)
+        return vary(random.choice(stories()), random, seed)
     made = _generate(seed)
     if seed % WITHOUT_DATABASE:
         return made
     events = (event for event in made.events if event.word not in {"lag", "fill_disk"})
     return replace(made, events=tuple(map(_on_the_agent, events)), engine="none")
+
+
+@functools.cache
+def stories() -> tuple[Schedule, ...]:
+    """All stories, by name."""
+    return tuple(parse(path.read_text(encoding="utf-8")) for path in sorted(STORIES.glob("*.txt")))
+
+
+def vary(story: Schedule, random: Random, seed: int) -> Schedule:
+    """The same story at other times, and sometimes with one fault more."""
+    reach = random.choice((0.0, 0.2, 0.2, 1.0))
+
+    def varied(event: Event) -> Event:
+        stretch = 1.0 + random.choice((0.0, 0.1, 0.3)) * (2.0 * random.random() - 1.0)
+        options = tuple(
+            (key, f"{float(value) * stretch:.3f}" if key in {"seconds", "on", "off"} else value)
+            for key, value in event.options
+        )
+        at = max(0.5, event.at + reach * (2.0 * random.random() - 1.0))
+        return replace(event, at=round(at, 3), options=options)
+
+    events = [varied(event) for event in story.events]
+    if story.engine == "mariadb" and random.random() < 0.25:
+        word = random.choices(tuple(_WEIGHTS), tuple(_WEIGHTS.values()))[0]
+        at = 1.0 + random.random() * (story.seconds + 3.0)
+        events.append(_event(random, word, story.hosts, story.primary, at))
+    events.sort(key=lambda event: event.at)
+    return replace(story, seed=seed, events=tuple(events), single=False)
 
 
 def _on_the_agent(event: Event) -> Event:

@@ -70,7 +70,7 @@ class Fault(Enum):
     CRASH_AFTER = "the agent dies after it"
     FAIL = "it fails and changes nothing"
     NO_ANSWER = "it takes place, but the answer is lost"
-    LATE = "it fails, and takes place six seconds later"
+    LATE = "it fails, and takes place two to six seconds later"
     STALL = "the whole agent stands still for eight seconds before it"
 
 
@@ -442,6 +442,7 @@ class SimHost(Host):
 
     def start_database(self, *, keep_in_doubt: bool) -> None:
         """systemctl start --no-block."""
+        self._world.invariants.starting(self._machine, keeps=keep_in_doubt)
         self._do("start_database", lambda: self._machine.server.start(keep_in_doubt=keep_in_doubt))
 
     def withdraw_permit(self) -> None:
@@ -1282,7 +1283,7 @@ class World:
             self.agent_died(machine)
         kernel.switch_point()
         if fault is Fault.LATE and not name.startswith("host."):
-            kernel.after(LATE_SECONDS, self.in_limbo, effect)
+            kernel.after(LATE_SECONDS * (0.35 + 0.65 * self.random.random()), self.in_limbo, effect)
         if fault in {Fault.FAIL, Fault.LATE}:
             raise error(f"{name}: injected")
         result = effect()

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Every schedule that once showed a fault: it must not show it again."""
+"""Every story: what once showed a fault must not show it again."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import pytest
 
 from simulator.campaign import quiet
 from simulator.run import run
-from simulator.schedule import parse
-
-SCHEDULES = sorted((Path(__file__).parent / "schedules").glob("*.txt"))
+from simulator.schedule import STORIES, parse
 
 
-@pytest.mark.parametrize("path", SCHEDULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(STORIES.glob("*.txt")), ids=lambda path: path.stem)
 def test_what_was_found_once(path: Path) -> None:
     with quiet():
         assert run(parse(path.read_text(encoding="utf-8"))).violation == ""
