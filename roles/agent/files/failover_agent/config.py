@@ -169,8 +169,9 @@ def _mistakes(config: Config) -> Iterator[str]:
         yield f"etcd_endpoints is {list(config.etcd_endpoints)!r}, not a list of https addresses"
     if config.engine not in get_args(Engine):
         yield f"engine is {config.engine!r}, not one of {', '.join(get_args(Engine))}"
-    numbers = isinstance(config.priorities, dict) and all(type(each) is int for each in config.priorities.values())
-    if not numbers or any(each < 0 for each in config.priorities.values()):
+    numbers = config.priorities.values() if isinstance(config.priorities, dict) else (None,)
+    # True is an int for Python.
+    if not all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in numbers):
         yield f"priorities is {config.priorities!r}, not an object of names and whole numbers from 0"
     if config.database_port == config.replication_port:
         yield f"replication_port is {config.replication_port}, which is database_port too"

@@ -390,7 +390,8 @@ def _as_replica(view: View, stored: Stored, term: Term, policy: Policy) -> tuple
         return (*closed, LiftFence("the database is read-only"))
     # What a member received may be acknowledged and nowhere else. Elsewhere the primary still has it.
     precious = not elect.lacks(view, stored.sync, term) or not _leads(stored, term.primary)
-    if database.relay_pending and precious and not database.forked:
+    refused = database.replication is not None and database.replication.sql_errno
+    if database.relay_pending and precious and not database.forked and not refused:
         return (*closed, Salvage("what was received before the database was restarted may be acknowledged"))
     elector = elect.of_another(view, stored, term)
     if elector:
@@ -428,6 +429,8 @@ def _follow(
         return (Hold(f"replication from {term.primary} stopped: {replication.error}", "replication"),)
     if not replication.sql_running or not (replication.io_running or replication.io_connecting):
         return attach(f"replication from {term.primary} does not run")
+    if not replication.uses_gtid:
+        return attach(f"replication from {term.primary} goes by files and not by GTID")
     if database.semi_sync_replica and not acknowledge:
         return (StopAcknowledging("no member of the sync set, so its word must not count"),)
     if acknowledge and not database.semi_sync_replica:

@@ -200,6 +200,8 @@ def _reason_to_give_up(view: View, stored: Stored, term: Term, policy: Policy) -
         return f"the own replication is broken: {view.database.replication.error}"
     if view.database.errant:
         return f"{view.database.errant} was written on this host"
+    if view.database.replication is not None and view.database.replication.sql_errno:
+        return f"what was received cannot be applied: {view.database.replication.error}"
     if view.now >= view.lease_valid_until - policy.fence_margin:
         return "the own lease is not renewed in time"
     return ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -373,8 +374,12 @@ class MariaDB:
             if same and int(status[0]["Master_Port"]) == port:
                 connection.run("START SLAVE IO_THREAD")
                 return
-            if not self.wait_for(connection, replication.gtid_io_pos, limit):
-                if same:
+            if not (
+                self.wait_for(connection, replication.gtid_io_pos, limit)
+                if replication.uses_gtid
+                else self._wait_for_relay_log(connection, limit)
+            ):
+                if replication.host == address:
                     connection.run("START SLAVE IO_THREAD")
                     return
                 raise DatabaseError(f"what was received, up to {replication.gtid_io_pos}, is not applied yet")
@@ -457,6 +462,15 @@ class MariaDB:
             sql_running=received.sql_running,
             error=error,
         )
+
+    def _wait_for_relay_log(self, connection: Connection, limit: float) -> bool:
+        """Whether the relay log is applied within ``limit`` seconds, by its files: nothing else tells without GTIDs."""
+        deadline = time.monotonic() + limit
+        while self.received(connection).unapplied:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def begin_at(self, connection: Connection, position: str) -> None:
         """Let a fresh copy begin its own binary log at ``position``, so that it can serve replicas from there."""

@@ -114,7 +114,7 @@ def judge(history: Sequence[Term], ids: dict[str, int], present: str = "") -> Ca
         begins.append((gtid.parse(term.gtid), ids.get(term.primary)))
     estate = set(ids.values())
     now = gtid.parse(present)
-    places = (*(begin for begin, _ in begins), now)
+    places = (*(begin for begin, _server in begins), now)
     named = {(last.domain, last.sequence): last.server for place in places for last in place.last}
 
     def official(each: Gtid) -> bool:
@@ -506,7 +506,7 @@ class Rejoin:
 
 def _why_not_table(connection: Connection, name: str) -> Iterator[str]:
     """What keeps the rows of one table (``schema.table``) from being undone."""
-    schema, _, table = name.partition(".")
+    schema, _dot, table = name.partition(".")
     rows = connection.rows(
         "SELECT table_type AS kind, engine AS engine FROM information_schema.tables"
         " WHERE table_schema=%s AND table_name=%s",

@@ -723,6 +723,12 @@ def _election_cases() -> Iterator[tuple[str, View, list[str]]]:
     failed = replace(REPLICATION, sql_running=False, error="Table is full")
     yield "leader gone, cannot apply", replica(database=replace(REPLICA, replication=failed)), ["Hold", "Hold"]
     yield "leader gone, relay log full", replica(database=replace(REPLICA, relay_pending=True)), ["Salvage"]
+    bad = replace(REPLICATION, sql_running=False, error="Duplicate entry", sql_errno=1062)
+    stuck = replace(REPLICA, relay_pending=True, replication=bad)
+    yield "leader gone, relay log refused", replica(database=stuck), ["Hold", "Hold"]
+    yield "relay log refused", replica(stored=OTHER, database=stuck), ["Hold"]
+    by_files = replace(REPLICATION, uses_gtid=False)
+    yield "by files", replica(stored=OTHER, database=replace(REPLICA, replication=by_files)), ["Attach"]
     yield "leader gone, database down", replica(database=DOWN), ["StartDatabase"]
     two = replace(GONE, sync=Sync(3, "www2", ("www0", ME), "strict"))
     first = replica(stored=two, addresses={**HOSTS, "www0": ""}, leaderless_since=NOW - 0.2)

@@ -653,6 +653,27 @@ class TestRoles:
         done = [each for each in connection.sent if each.startswith(("CHANGE", "START"))]
         assert [each if each.startswith("START") else "CHANGE" for each in done] == last
 
+    @pytest.mark.parametrize(
+        ("pending", "last"),
+        [([True, False], ["CHANGE", "START SLAVE"]), ([True] * 99, ["START SLAVE IO_THREAD"])],
+        ids=["applied in time", "not applied"],
+    )
+    def test_a_replica_that_goes_by_files_returns_to_gtids_when_all_is_applied(
+        self, pending: list[bool], last: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A salvage that met an error leaves it so, and the person who repairs that says START SLAVE."""
+        status = [{**STATUS_10["healthy"][0], "Using_Gtid": "No", "Gtid_IO_Pos": ""}]
+        connection = Script({"gtid_binlog_pos": positions("0-2-5", "0-2-5", 3), "SHOW SLAVE": status})
+        said = iter(pending)
+
+        def received(_self: MariaDB, _connection: Connection) -> Received:
+            return Received(True, True, "0-2-6", "0-2-5", next(said))
+
+        monkeypatch.setattr(MariaDB, "received", received)
+        Server().attach(connection, str(status[0]["Master_Host"]), limit=0.2)
+        done = [each for each in connection.sent if each.startswith(("CHANGE", "START"))]
+        assert [each if each.startswith("START") else "CHANGE" for each in done] == last
+
     def test_whether_a_port_answers(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
