@@ -22,7 +22,7 @@ _HOST_NAME = re.compile(r"^[a-z][a-z0-9-]{0,30}$")
 class HostSpec:
     """One host of a layout; `offset` is its address counted from the start of the network.
 
-    `data_megabytes` is the size of a disk of its own for /var/lib; 0 leaves that on the machine's disk.
+    `data_megabytes` is the size of a disk of its own for /var/lib/mysql; 0 leaves that on the machine's disk.
     """
 
     name: str
