@@ -493,9 +493,7 @@ class Agent:
                 return
             case StartDatabase():
                 if not action.keep_in_doubt:
-                    kept = self.directory.keep_binlog_tail()
-                    if kept:
-                        _log.info("kept the newest binary log as %s", kept)
+                    self._keep_what_may_go(view)
                 self.host.start_database(keep_in_doubt=action.keep_in_doubt)
             case Fence():
                 self._fence()
@@ -551,6 +549,20 @@ class Agent:
                 self.host.close_gate()
             case _:
                 raise NotImplementedError(type(action).__name__)
+
+    def _keep_what_may_go(self, view: View) -> None:
+        """Before a start that discards what is in doubt: nobody was told of that, unless a person accepted a loss."""
+        kept = self.directory.keep_binlog_tail()
+        if kept:
+            _log.info("kept the newest binary log as %s", kept)
+        term = view.stored.term if view.stored else None
+        if term is None or term.reason != "forced":
+            return
+        try:
+            self._save_divergent(view)
+        except (DatabaseError, PeerError) as error:
+            _log.warning("what the start may discard is kept as a binary log only: %s", error)
+        self._divergence = ""
 
     def _fence(self) -> None:
         """Close the gate and the port, kill the database. Runs without ``act``: a stuck statement must not stop it.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from simulator.world import ETCD, CrashError, Fault, World
+from simulator.world import ETCD, CrashError, Fault, SimRejoin, World
 
 
 @pytest.fixture
@@ -143,6 +143,21 @@ class TestPromoted:
         assert answer["possible_loss"]["mode"] == "degraded"
         assert primary(world) == "www2"
         assert world.come_to_rest() == "", "what only www1 had was put aside"
+
+    def test_what_a_start_may_discard_is_saved_where_a_loss_was_accepted(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The last transaction of a dead primary is in doubt, and a replica discards it; clients were told of it."""
+        saved: list[str] = []
+        monkeypatch.setattr(SimRejoin, "save_divergent", lambda _self, fork: saved.append(fork))
+        degrade(world)
+        assert world.failover("www2", accept_data_loss=True)["result"] == "promoted"
+        world.heal()
+        world.power_on("www1")
+        began = len(world.operations)
+        world.run(3.0)
+        assert ("www1", "host.start_database") in world.operations[began:]
+        assert saved
 
     def test_a_loss_accepted_with_a_silent_member(self, three: World) -> None:
         three.power_off("www1")
