@@ -192,14 +192,17 @@ def test_locked(estate: Estate) -> None:
     estate.run("switchover", "--yes", "--no-measure")
 
 
-def test_refused_without_quorum_then_fenced_then_back(estate: Estate) -> None:
-    """Without a majority of etcd no primary is recorded; the lease ends, and the primary fences itself in time."""
+def test_without_quorum_the_primary_goes_on_only_while_every_host_waits(estate: Estate) -> None:
+    """Without a majority of etcd no primary is recorded; who cannot hear that the others wait fences itself in time."""
     primary = estate.wait_settled()
     with stopped(estate, "etcd", other(primary), "witness"):
-        wait_for(lambda: estate.role(primary) == "fenced", 15.0)
+        time.sleep(10.0)
+        assert estate.role(primary) == "primary"
         estate.run("switchover", "--yes", "--no-measure", exit_code=3)
         assert "quorum_lost" in [refusal["code"] for refusal in estate.last_run()["refusals"]]
-    assert estate.wait_settled() == primary
+        with stopped(estate, "failover-agent", other(primary)):
+            wait_for(lambda: estate.role(primary) == "fenced", 15.0)
+    estate.wait_settled()
 
 
 @contextlib.contextmanager
@@ -217,7 +220,7 @@ def stopped(estate: Estate, unit: str, *hosts: str) -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------- killed half-way
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_controller_killed(estate: Estate, seed: int) -> None:
     """Whenever the controller dies, one host serves, and the next command says what to do."""
     before = estate.wait_settled()
@@ -233,7 +236,7 @@ def test_controller_killed(estate: Estate, seed: int) -> None:
     estate.run("switchover", "--yes", "--no-measure")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_agent_killed_in_a_switchover(estate: Estate, seed: int) -> None:
     """Whichever agent dies at whichever moment: one primary, the other its replica, without a person."""
     chance = random.Random(seed)
@@ -264,23 +267,30 @@ def test_primary_killed_comes_back_with_everything(estate: Estate) -> None:
     assert estate.sql(primary, rows) == before
 
 
-def test_primary_alone_in_the_dark_fences_itself(estate: Estate) -> None:
+def test_a_primary_alone_in_the_dark_fences_itself_and_another_takes_over(estate: Estate) -> None:
+    estate.run("resume-automation", "--yes")
     primary = estate.wait_settled()
     estate.lab.cut(primary)
-    wait_for(lambda: estate.role(primary) == "fenced", 10.0)
-    assert estate.role(other(primary)) == "replica"
+    wait_for(lambda: estate.role(other(primary)) == "primary", 20.0)
+    assert estate.role(primary) == "fenced"
     estate.lab.heal()
-    assert estate.wait_settled(30.0) == primary
+    assert estate.wait_settled(60.0) == other(primary)
 
 
-def test_power_loss_of_the_primary_promotes_nobody(estate: Estate) -> None:
+def test_a_power_loss_promotes_another_but_not_twice_in_a_row(estate: Estate) -> None:
+    estate.run("resume-automation", "--yes")
     primary = estate.wait_settled()
+    heir = other(primary)
     estate.lab.power_off(primary)
-    time.sleep(10.0)
-    answer = estate.told(other(primary))
-    assert (answer["role"], answer["leader"]) == ("replica", None)
+    wait_for(lambda: estate.role(heir) == "primary", 20.0)
     estate.lab.power_on(primary)
-    assert estate.wait_settled(60.0) == primary
+    assert estate.wait_settled(60.0) == heir
+    estate.lab.power_off(heir)
+    time.sleep(12.0)
+    answer = estate.told(primary)
+    assert (answer["role"], answer["leader"]) == ("replica", None), "somebody has to look first"
+    estate.lab.power_on(heir)
+    assert estate.wait_settled(60.0) == heir
 
 
 def test_a_hand_start_of_the_database_is_refused(estate: Estate) -> None:
