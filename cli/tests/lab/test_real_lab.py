@@ -230,7 +230,7 @@ def test_a_host_can_restart_itself(lab: Lab) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            if lab.status().hosts[1].ready and _boot_id(lab, "www2") != before:
+            if _boot_id(lab, "www2") != before and lab.status().hosts[1].ready:
                 break
         except LabError:
             pass
