@@ -203,6 +203,8 @@ class Agent:
         self.at_work_since = self._answered_at = host.now()
         self._leaderless_since: float | None = None
         self._sit_out_until, self._sit_out_term = 0.0, 0
+        #: Revisions of the leader key: when this agent tried to give it back, and when it saw it first.
+        self._given_back, self._found = -1, -1
         self._divergence = ""
         self._saved: Any = None
         self._copying = False
@@ -334,6 +336,8 @@ class Agent:
 
     def learn(self, stored: Stored) -> None:
         """Take note of a reading of etcd."""
+        if self._last is None:
+            self._found = stored.revisions.get("leader", -1)
         self._stored = self._last = stored
         term, leader = stored.term, stored.leader
         if term is None:
@@ -505,6 +509,7 @@ class Agent:
             case AcquireLeader():
                 self._acquire(view)
             case Promote():
+                self._take_back(view.stored)
                 self.promote(action.term, wait_for_replica=action.wait_for_replica)
             case Attach():
                 self.attach(action)
@@ -544,6 +549,8 @@ class Agent:
             case RecordSync():
                 self._record(action, view)
             case OpenGate():
+                if not self.may_be_writable:
+                    self._take_back(view.stored)
                 self.open_gate()
             case CloseGate():
                 self.host.close_gate()
@@ -684,8 +691,23 @@ class Agent:
         self._fence()
         if stored is None or stored.leader is None or stored.leader.holder != self.config.host:
             return
+        self._given_back = stored.revisions.get("leader", 0)
         if not self.store.commit(expected(stored, "leader", "term"), [Delete("leader")]):
             raise EtcdError("the leader key was not given back: the estate changed meanwhile")
+
+    def _take_back(self, stored: Stored | None) -> None:
+        """Before this host leads on under a key that it tried to give back: that may still take place, unless the key
+        is written once more. An agent that was just started does not know what the one before it tried.
+
+        :raises EtcdError: it is gone, or nobody knows.
+        """
+        leader = stored.leader if stored else None
+        if stored is None or leader is None or stored.revisions["leader"] not in (self._given_back, self._found):
+            return
+        again = Put("leader", to_json(Leader(leader.holder, leader.term)), lease=leader.lease)
+        if leader.holder != self.config.host or not self.store.commit(expected(stored, "leader", "term"), [again]):
+            raise EtcdError("the leader key may have been given back: the estate changed meanwhile")
+        self._given_back = self._found = -1
 
     def promote(self, term: int, *, wait_for_replica: bool) -> None:
         """Become writable in ``term``.
