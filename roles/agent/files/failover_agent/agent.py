@@ -203,6 +203,8 @@ class Agent:
         self.at_work_since = self._answered_at = host.now()
         self._leaderless_since: float | None = None
         self._sit_out_until, self._sit_out_term = 0.0, 0
+        #: The term in which another host was seen to run an election.
+        self._contested = 0
         #: Revisions of the leader key: when this agent tried to give it back, and when it saw it first.
         self._given_back, self._found = -1, -1
         self._divergence = ""
@@ -345,12 +347,18 @@ class Agent:
         self._known_term = max(self._known_term, term.term)
         if leader is not None:
             self._leaderless_since = None
+            if leader.term > term.term and leader.holder != self.config.host:
+                self._contested = term.term
             if (leader.holder, leader.term) == (self.config.host, term.term) and term.primary == self.config.host:
                 self.lease.lead(leader.lease)
                 if term.term > self._sit_out_term:
                     self._sit_out_until = 0.0  # It leads again: what was before does not count, whoever joins.
-        elif self._leaderless_since is None:
+            return
+        if self._leaderless_since is None:
             self._leaderless_since = self.host.now()
+        if self._contested == term.term:
+            self._sit_out_until = 0.0  # An election came to nothing: nobody else can lead, whatever was wrong here.
+            self._contested = 0
 
     def guard(self) -> None:
         """Fence when the lease is about to end. Called ten times a second by a thread that waits for nothing else."""
@@ -525,9 +533,12 @@ class Agent:
                 self.elector.abandon(action, view)
             case StepDown():
                 self.step_down(view.stored, action.why)
-            case StartAcknowledging() | StopAcknowledging():
+            case StartAcknowledging():
                 with self._connection(5.0) as connection:
-                    self.database.acknowledge(connection, enabled=isinstance(action, StartAcknowledging))
+                    self.database.acknowledge(connection, enabled=True)
+            case StopAcknowledging():
+                with self._connection(5.0) as connection:
+                    self.database.acknowledge(connection, enabled=False, receive=action.receive)
             case Expel():
                 self._expel(action, view)
             case Salvage():

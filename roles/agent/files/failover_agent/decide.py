@@ -467,7 +467,7 @@ def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) 
         # the primary counts on it no more; it does so when nothing is acknowledged here for a while.
         replication = database.replication
         if replication is not None and replication.io_running and database.semi_sync_replica:
-            return (StopAcknowledging(f"{why}; the primary must not count on this host meanwhile"), told)
+            return (StopAcknowledging(f"{why}; the primary must not count on this host meanwhile", receive=False), told)
         return (replace(told, why=f"{why}; the primary still counts on this host"),)
     known = stored.members.get(view.host)
     if known is None or not known.forked:

@@ -300,7 +300,11 @@ class MariaDB:
 
     def wait_for_replicas(self, *, enabled: bool) -> None:
         """Semi-sync of the primary on or off."""
-        self._connection().run(f"SET GLOBAL rpl_semi_sync_master_enabled={int(enabled)}")
+        try:
+            self._connection().run(f"SET GLOBAL rpl_semi_sync_master_enabled={int(enabled)}")
+        except DatabaseError:
+            self.forget()  # Nothing more is said in a session in which this may still be carried out.
+            raise
 
     def received(self, connection: Connection) -> Received:
         """What the server has received as a replica, applied or not.
@@ -422,8 +426,8 @@ class MariaDB:
             return True
         return False
 
-    def acknowledge(self, connection: Connection, *, enabled: bool) -> None:
-        """Confirm to the primary what is received, or no longer.
+    def acknowledge(self, connection: Connection, *, enabled: bool, receive: bool = True) -> None:
+        """Confirm to the primary what is received, or no longer; without ``receive`` nothing is received any more.
 
         It takes effect when receiving begins anew. So receiving stops first: where that fails the variable still says
         what is done.
@@ -433,7 +437,7 @@ class MariaDB:
         if receives:
             connection.run("STOP SLAVE IO_THREAD")
         connection.run(f"SET GLOBAL rpl_semi_sync_slave_enabled={int(enabled)}")
-        if receives and replication is not None and replication.sql_running:
+        if receive and receives and replication is not None and replication.sql_running:
             # Otherwise the start would throw away what is not applied.
             connection.run("START SLAVE IO_THREAD")
 

@@ -563,7 +563,13 @@ class StepDown(Action):
 
 @dataclass(frozen=True)
 class StopAcknowledging(Action):
-    """Confirm nothing to the primary: this host is no member of the sync set (three and more data hosts)."""
+    """Confirm nothing to the primary: this host is no member of the sync set (three and more data hosts).
+
+    Without ``receive`` it receives nothing more either: its history forked, and where nothing is applied any more, to
+    begin receiving anew would throw away what was received.
+    """
+
+    receive: bool = True
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ class Estate(RuleBasedStateMachine):
 
 TestEstate = Estate.TestCase
 TestEstate.settings = settings(
-    max_examples=200,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
