@@ -1332,7 +1332,8 @@ class World:
 
     def calm_down(self) -> None:
         """End every fault, and let a person look, so that the agents can put the estate in order."""
-        looked = Acknowledged("anna", utc(EPOCH_SECONDS + self.now))
+        term = self.etcd.stored().term
+        looked = Acknowledged("anna", utc(EPOCH_SECONDS + self.now), term.term if term else 0)
         self.etcd.commit({}, [Delete("pause"), Put("acknowledged", to_json(looked))])
         self.faults.clear()
         self.heal()

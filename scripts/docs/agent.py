@@ -309,6 +309,7 @@ def _example() -> Any:
         rejoin=SimpleNamespace(saved=lambda: (SimpleNamespace(transactions=2, at=AT, sql="/var/lib/x.sql"),)),
         may_be_writable=False,
         _ask_etcd=lambda: (stored, {"www1": True, "www2": True, "witness": False}),
+        _began_at=dict,
         _name_of=lambda _address: "www1",
         _problems=(("hold", "a planned switchover is at work on this host"),),
         _role="replica",

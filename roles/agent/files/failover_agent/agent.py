@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -63,6 +63,7 @@ from failover_agent.model import (
     View,
     WaitForReplica,
     history_json,
+    seconds_of,
     to_json,
     utc,
 )
@@ -203,6 +204,9 @@ class Agent:
         self.at_work_since = self._answered_at = host.now()
         self._leaderless_since: float | None = None
         self._sit_out_until, self._sit_out_term = 0.0, 0
+        #: When (``host.now()``) terms began that this agent saw begin, and the last term of which it knows.
+        self._terms: dict[int, float] = {}
+        self._terms_known = 0
         #: The term in which another host was seen to run an election.
         self._contested = 0
         #: Revisions of the leader key: when this agent tried to give it back, and when it saw it first.
@@ -318,6 +322,7 @@ class Agent:
             steady_since=self._steady_since,
             left_at=self._left_at,
             wall=self.host.wall(),
+            began=self._began_at(),
             at_work_since=self.at_work_since,
             leaderless_since=self._leaderless_since,
             answered_at=self._answered_at,
@@ -340,6 +345,7 @@ class Agent:
         """Take note of a reading of etcd."""
         if self._last is None:
             self._found = stored.revisions.get("leader", -1)
+        self._note_terms(stored)
         self._stored = self._last = stored
         term, leader = stored.term, stored.leader
         if term is None:
@@ -359,6 +365,20 @@ class Agent:
         if self._contested == term.term:
             self._sit_out_until = 0.0  # An election came to nothing: nobody else can lead, whatever was wrong here.
             self._contested = 0
+
+    def _note_terms(self, stored: Stored) -> None:
+        """Remember when terms began: what is in the future by this host's clock began now, when it is read first."""
+        now, wall = self.host.now(), self.host.wall()
+        for term in stored.history:
+            if term.term > self._terms_known and (self._last is not None or seconds_of(term.at) > wall):
+                self._terms[term.term] = now
+        self._terms_known = max([self._terms_known, *(term.term for term in stored.history)])
+        self._terms = {term.term: self._terms[term.term] for term in stored.history if term.term in self._terms}
+
+    def _began_at(self) -> dict[int, float]:
+        """When, by this host's clock as it is now, terms began that it saw begin."""
+        ago = self.host.wall() - self.host.now()
+        return {term: ago + began for term, began in self._terms.items()}
 
     def guard(self) -> None:
         """Fence when the lease is about to end. Called ten times a second by a thread that waits for nothing else."""
@@ -1047,7 +1067,7 @@ class Agent:
             "engine": self.config.engine,
             "priority": self.config.priority(self.config.host),
             "pause": dataclasses.asdict(stored.pause) if stored and stored.pause else None,
-            "automation": automation(stored, self.host.wall(), self.config.policy),
+            "automation": automation(stored, self.host.wall(), self._began_at(), self.config.policy),
             "failsafe": {
                 "active": self.lease.failsafe_until > now,
                 "until_seconds": round(max(0.0, self.lease.failsafe_until - now), 1),
@@ -1309,9 +1329,10 @@ class Agent:
     def resume(self, by: str) -> dict[str, Any]:
         """End a pause, and say that somebody has looked: failovers until now no longer count against the next."""
         client = self.store.clone()
-        looked = Acknowledged(by, self.utc())
         try:
-            paused = client.read().pause is not None
+            stored = client.read()
+            paused = stored.pause is not None
+            looked = Acknowledged(by, self.utc(), stored.term.term if stored.term else 0)
             client.commit({}, [Delete("pause"), Put("acknowledged", to_json(looked))])
         except EtcdError as error:
             raise CommandError("quorum_lost", f"resuming needs etcd: {error}") from error
@@ -1480,11 +1501,11 @@ class Agent:
         return {"released": released, "lock": dataclasses.asdict(stored.lock)}
 
 
-def automation(stored: Stored | None, wall: float, policy: Policy) -> dict[str, Any]:
+def automation(stored: Stored | None, wall: float, began: Mapping[int, float], policy: Policy) -> dict[str, Any]:
     """Whether the agents decide by themselves at the moment: ``active``, ``paused`` or ``held``, and why not."""
-    held = elect.held_back(stored, wall, policy) if stored else None
+    held = elect.held_back(stored, wall, began, policy) if stored else None
     state = "active" if held is None else "paused" if held.code == "paused" else "held"
-    count = len(elect.automatic_failovers(stored, wall)) if stored else 0
+    count = len(elect.automatic_failovers(stored, wall, began)) if stored else 0
     return {"state": state, "why": held.why if held else "", "failovers_last_hour": count}
 
 

@@ -197,7 +197,7 @@ def _heirs(view: View, stored: Stored) -> tuple[str, ...]:
 
 def _sick(view: View, stored: Stored, policy: Policy) -> str:
     """Why this primary should not be one (drills 4, 9, 14); empty when it should, or when automation must not judge."""
-    if elect.held_back(stored, view.wall, policy):
+    if elect.held_back(stored, view.wall, view.began, policy):
         return ""
     silent = view.now - view.answered_at
     if not view.database.running and silent >= policy.restart_limit:
@@ -509,7 +509,7 @@ def _without_database(view: View, stored: Stored, term: Term, policy: Policy) ->
 
 def _wait_without_database(view: View, stored: Stored, term: Term, policy: Policy) -> Hold | None:
     """Why this host does not take the free leader key of another one's term; None when it does."""
-    held = elect.held_back(stored, view.wall, policy)
+    held = elect.held_back(stored, view.wall, view.began, policy)
     if held:
         return held
     others = _others(view, term)

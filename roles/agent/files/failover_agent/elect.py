@@ -17,6 +17,8 @@ for (databases.md 5.3, rule 5):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from failover_agent import gtid
 from failover_agent.model import (
     AbandonElection,
@@ -60,21 +62,29 @@ def of_another(view: View, stored: Stored, term: Term) -> str:
 # ------------------------------------------------------------------------------------------------ may it act at all
 
 
-def automatic_failovers(stored: Stored, wall: float) -> tuple[float, ...]:
-    """When (seconds since 1970, oldest first) there were automatic failovers that count: within an hour, and since a
-    person last looked. A time in the future, by a wrong clock, counts as now.
+def automatic_failovers(stored: Stored, wall: float, began: Mapping[int, float]) -> tuple[float, ...]:
+    """When (seconds since 1970, by the own clock ``wall``, oldest first) there were automatic failovers that count:
+    within an hour, and since a person last looked.
+
+    ``began`` says it of terms that this host saw begin; what the others say of their time is by other hosts' clocks.
     """
-    looked = seconds_of(stored.acknowledged.at) if stored.acknowledged else 0.0
-    times = (min(seconds_of(each.at), wall) for each in stored.history if each.reason == "failover")
-    return tuple(sorted(at for at in times if wall - at < _HOUR and at >= looked))
+    looked = stored.acknowledged
+    times = []
+    for term in stored.history:
+        at = began.get(term.term, min(seconds_of(term.at), wall))
+        if looked is not None and (term.term <= looked.term if looked.term else at < seconds_of(looked.at)):
+            continue
+        if term.reason == "failover" and wall - at < _HOUR:
+            times.append(at)
+    return tuple(sorted(times))
 
 
-def held_back(stored: Stored, wall: float, policy: Policy) -> Hold | None:
+def held_back(stored: Stored, wall: float, began: Mapping[int, float], policy: Policy) -> Hold | None:
     """Why automation does nothing at the moment: a pause, or too many failovers in a short time (rule 8)."""
     if stored.pause is not None:
         pause = stored.pause
         return Hold(f"automation is paused by {pause.by} until {pause.until}: {pause.reason}", code="paused")
-    recent = automatic_failovers(stored, wall)
+    recent = automatic_failovers(stored, wall, began)
     if len(recent) >= policy.failovers_per_hour:
         return Hold(
             f"{len(recent)} automatic failovers within an hour: somebody has to look, and to say so"
@@ -115,7 +125,7 @@ def begin(view: View, stored: Stored, term: Term, policy: Policy) -> Action:
             code="possible_loss",
         )
     assert sync is not None
-    held = held_back(stored, view.wall, policy)
+    held = held_back(stored, view.wall, view.began, policy)
     if held:
         return held
     since = view.now if view.leaderless_since is None else view.leaderless_since

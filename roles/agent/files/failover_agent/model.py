@@ -11,6 +11,7 @@ import calendar
 import functools
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -100,10 +101,11 @@ class Pause:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """Key ``acknowledged``: a person has looked; automatic failovers before it no longer count against the next."""
+    """Key ``acknowledged``: a person has looked; automatic failovers up to ``term`` count no longer."""
 
     by: str
     at: str
+    term: int = 0
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def pause_from(raw: dict[str, Any]) -> Pause:
 
 def acknowledged_from(raw: dict[str, Any]) -> Acknowledged:
     """An :class:`Acknowledged` from its stored JSON object."""
-    return Acknowledged(by=str(raw["by"]), at=str(raw["at"]))
+    return Acknowledged(by=str(raw["by"]), at=str(raw["at"]), term=int(raw.get("term", 0)))
 
 
 def history_from(raw: Any) -> tuple[Term, ...]:
@@ -342,8 +344,10 @@ class View:
     (``Gtid_IO_Pos``), asked after ``database`` was read; ``steady_since`` is since when it has said so at every look.
     ``left_at`` tells when replicas left the sync set, oldest first.
 
-    ``wall`` is seconds since 1970. ``at_work_since`` is when this agent began, ``leaderless_since`` when it first saw
-    the leader key gone, ``answered_at`` when the database last answered. Until ``promised_until`` this host has given
+    ``wall`` is seconds since 1970, ``began`` when, by that, terms began that this host saw begin.
+
+    ``at_work_since`` is when this agent began, ``leaderless_since`` when it first saw the leader key gone,
+    ``answered_at`` when the database last answered. Until ``promised_until`` this host has given
     its word to an isolated primary; until ``sit_out_until`` it does not lead because it stepped down; until
     ``retry_at`` it begins no election, as it has given one up for the reason ``abandoned``. ``known_term`` is the
     highest term that this agent, or a peer it asked, has ever seen. ``divergence`` is how far the rejoin has come:
@@ -370,6 +374,7 @@ class View:
     steady_since: dict[str, float] = field(default_factory=dict)
     left_at: dict[str, tuple[float, ...]] = field(default_factory=dict)
     wall: float = 0.0
+    began: Mapping[int, float] = field(default_factory=dict)
     at_work_since: float = 0.0
     leaderless_since: float | None = None
     answered_at: float = 0.0

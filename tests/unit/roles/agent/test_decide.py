@@ -1008,6 +1008,28 @@ def test_failovers_do_not_follow_each_other_too_fast(ages: tuple[float, ...], ac
         assert isinstance(action, BeginElection)
 
 
+@pytest.mark.parametrize(
+    ("at", "began", "acknowledged", "held"),
+    [
+        (+7200.0, 30.0, None, True),
+        (+7200.0, 90.0, None, False),
+        (-7200.0, 30.0, None, True),
+        (+7200.0, 30.0, 5, False),
+        (+7200.0, 30.0, 4, True),
+    ],
+    ids=["ahead", "ahead, long ago", "behind", "somebody looked since", "somebody looked before"],
+)
+def test_wrong_clocks_of_other_hosts_neither_hold_nor_hurry(
+    at: float, began: float, acknowledged: int | None, held: bool
+) -> None:
+    """Simulated: a failover two hours ahead, by the clock of the host that took over, held the next one for as long."""
+    history = (Term(5, ME, at=utc(WALL + at), reason="failover"),)
+    looked = Acknowledged("anna", utc(WALL - 9000.0), acknowledged) if acknowledged is not None else None
+    stored = replace(GONE, history=history, acknowledged=looked)
+    (action,) = decide(replica(stored=stored, wall=WALL, began={5: WALL - began}), POLICY)
+    assert isinstance(action, Hold) is held
+
+
 def test_what_may_be_lost_is_named() -> None:
     (hold,) = decide(replica(stored=replace(GONE, sync=Sync(3, "www2"))), POLICY)
     assert isinstance(hold, Hold)
