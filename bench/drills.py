@@ -2,6 +2,7 @@
 
 Plays every shipped scenario, or those that are named, several times each on a lab of its own, and
 prints one table. Every run is written into the results file as soon as its scenario is through.
+With --go-on, the runs of an earlier results file count, and only what is missing is played.
 The lab is taken down in the end, also after Ctrl-C, unless --keep.
 
 Exit status: 0 all passed, 1 any failed, 5 none failed and some are unknown or were refused, 2 wrong
@@ -16,8 +17,8 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="work folder [build/drills]")
     parser.add_argument("--layout", default="drill", help="of the lab [drill]")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
+    parser.add_argument("--go-on", action="store_true", help="keep the runs of the results file, play what is missing")
     asked = parser.parse_args(arguments)
     folder = asked.folder.absolute()
     known = scenario.load([], scenario.vocabulary())
@@ -228,7 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _publish(_read(folder / "results.json"))
         if asked.scenarios == ["show"]:
             return _show(_read(folder / "results.json"))
-        return _play(asked.scenarios or list(known), asked.runs, folder, asked.layout, keep=asked.keep)
+        before = _read(folder / "results.json") if asked.go_on else None
+        asked_for = dict.fromkeys(asked.scenarios or known, asked.runs)
+        return _play(missing(asked_for, before), before, folder, asked.layout, keep=asked.keep)
     except (BenchError, LabError) as error:
         _say(f"Error: {error}")
         return 1
@@ -237,7 +241,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _play(names: Iterable[str], runs: int, folder: Path, layout: str, *, keep: bool) -> int:
+def missing(wanted: Mapping[str, int], before: Matrix | None) -> dict[str, int]:
+    """Return how many runs of each scenario are still to be played; those of which there are enough are left out."""
+    have = Counter(run.scenario for run in before.runs) if before else Counter()
+    return {name: runs - have[name] for name, runs in wanted.items() if runs > have[name]}
+
+
+def gone_on(before: Matrix | None, here: Matrix) -> Matrix:
+    """Return the matrix that runs made ``here`` are added to.
+
+    :raises BenchError: the runs before were made on another machine, layout, or versions of what is tested.
+    """
+    if before is None:
+        return here
+    for name in ("machine", "layout", "versions"):
+        old, new = getattr(before, name), getattr(here, name)
+        if old != new:
+            raise BenchError(f"--go-on: {name} in the results file: {old}; here: {new}")
+    commits = before.commit if here.commit in before.commit.split(", ") else f"{before.commit}, {here.commit}"
+    return replace(before, commit=commits)
+
+
+def _play(runs: Mapping[str, int], before: Matrix | None, folder: Path, layout: str, *, keep: bool) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         bed = beds.up(MATRIX, folder / "estate", _say, layout=layout)
@@ -245,7 +270,7 @@ def _play(names: Iterable[str], runs: int, folder: Path, layout: str, *, keep: b
         done = bed.failoverctl("setup", "--yes")
         if done.status != 0:
             raise BenchError(f"setup failed: {beds.last_line(done.errors)}")
-        matrix = Matrix(
+        fresh = Matrix(
             machine=facts(),
             commit=commit(),
             started_at=now(),
@@ -253,8 +278,9 @@ def _play(names: Iterable[str], runs: int, folder: Path, layout: str, *, keep: b
             layout=layout,
             versions={**own_versions(), **package_versions(bed, beds.DATA_HOSTS[0], _PACKAGES)},
         )
-        for name in names:
-            matrix = _drill(bed, name, runs, matrix)
+        matrix = gone_on(before, fresh)
+        for name, number in runs.items():
+            matrix = _drill(bed, name, number, matrix)
             _write(folder / "results.json", matrix)
         return _show(matrix)
     finally:
@@ -280,14 +306,13 @@ def _drill(bed: Bed, name: str, runs: int, matrix: Matrix) -> Matrix:
     for item in document["runs"]:
         if item["verdict"] != "pass":
             _say(f"  {item['run_id']}: {item['verdict']}: {item['reason']}")
-    return Matrix(
-        **{
-            **matrix.__dict__,
-            "finished_at": now(),
-            "load": (matrix.load[0], load()),
-            "runs": (*matrix.runs, *map(history.of_result, ended)),
-            "others": {**matrix.others, **({name: dict(others)} if others else {})},
-        }
+    others.update(matrix.others.get(name, {}))
+    return replace(
+        matrix,
+        finished_at=now(),
+        load=(matrix.load[0], load()),
+        runs=(*matrix.runs, *map(history.of_result, ended)),
+        others={**matrix.others, **({name: dict(others)} if others else {})},
     )
 
 

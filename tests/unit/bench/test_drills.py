@@ -11,7 +11,7 @@ from failoverctl.drill.history import DrillRun
 
 from bench import drills
 from bench.beds import BenchError
-from bench.drills import Matrix, as_document, exit_code, not_passed, page, parse, rows
+from bench.drills import Matrix, as_document, exit_code, gone_on, missing, not_passed, page, parse, rows
 
 RUN = DrillRun("r1", "power", "", "2026-11-23T05:00:00Z", "pass", "", 6.4, 6.5, 6.6, 0, 300, 9.8, {"promote": 5.7})
 MATRIX = Matrix(
@@ -81,3 +81,19 @@ def test_an_unknown_scenario_is_wrong_usage() -> None:
     with pytest.raises(SystemExit) as ended:
         drills.main(["powr"])
     assert ended.value.code == 2
+
+
+def test_going_on_plays_what_is_missing() -> None:
+    assert missing({"power": 3, "switch": 1, "new": 2}, MATRIX) == {"power": 1, "new": 2}
+    assert missing({"power": 3}, None) == {"power": 3}
+
+
+def test_going_on_keeps_what_was_measured_of_the_same_things() -> None:
+    here = replace(MATRIX, runs=(), started_at="2026-11-24T05:00:00Z")
+    assert gone_on(None, here) == here
+    assert gone_on(MATRIX, here) == MATRIX
+    later = gone_on(MATRIX, replace(here, commit="def5678"))
+    assert (later.commit, later.runs) == ("abc1234, def5678", MATRIX.runs)
+    assert gone_on(later, here).commit == "abc1234, def5678"
+    with pytest.raises(BenchError, match="--go-on: versions in the results file"):
+        gone_on(MATRIX, replace(here, versions={"mariadb-server": "1:11.9"}))
