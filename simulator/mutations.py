@@ -87,19 +87,32 @@ def _stop_before_record(action: Action) -> tuple[Action, ...]:
     return (action,)
 
 
-def _lease_from_answer() -> list[Replacement]:
-    original = lease.Lease._renew
+def _renewed(change: Callable[[lease.Lease], None]) -> Callable[[], list[Replacement]]:
+    """Change what is known after a good renewal."""
 
-    def renew(self: lease.Lease) -> bool:
-        good = original(self)
-        if good:
-            self._valid_until = self._now() + self._policy.lease_ttl
-            if self._id == self._led:
-                self._leads_until = self._valid_until
-            self._note()
-        return good
+    def replacements() -> list[Replacement]:
+        original = lease.Lease._renew
 
-    return [(lease.Lease, "_renew", renew)]
+        def renew(self: lease.Lease) -> bool:
+            good = original(self)
+            if good:
+                change(self)
+                self._note()
+            return good
+
+        return [(lease.Lease, "_renew", renew)]
+
+    return replacements
+
+
+def _answered(known: lease.Lease) -> None:
+    known._valid_until = known._now() + known._policy.lease_ttl
+    if known._id == known._led:
+        known._leads_until = known._valid_until
+
+
+def _leads_by_any(known: lease.Lease) -> None:
+    known._leads_until = known._valid_until
 
 
 def _without_expectations() -> list[Replacement]:
@@ -218,19 +231,6 @@ def _discard_received() -> list[Replacement]:
     return _decided(change)()
 
 
-def _any_lease() -> list[Replacement]:
-    original = lease.Lease._renew
-
-    def renew(self: lease.Lease) -> bool:
-        good = original(self)
-        if good:
-            self._leads_until = self._valid_until
-            self._note()
-        return good
-
-    return [(lease.Lease, "_renew", renew)]
-
-
 def _members_at_once() -> list[Replacement]:
     def complete(view: View, _stored: Any, sync: Any) -> tuple[str, ...]:
         return tuple(name for name in view.database.attached if name not in sync.members)
@@ -285,8 +285,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("fence_margin", "the guards fence after the end of the lease", "I1", _no_margin),
     Mutation("no_guard", "the agent does not guard its lease", "I1", _no_fence),
     Mutation("no_second_guard", "nobody fences for a frozen agent", "I1", lambda: [(guard.Guard, "look", _nothing)]),
-    Mutation("lease_from_answer", "the lease counts from the answer, not from the request", "I1", _lease_from_answer),
-    Mutation("any_lease", "a new lease counts before the leader key hangs on it", "I1", _any_lease),
+    Mutation("lease_from_answer", "the lease counts from the answer, not from the request", "I1", _renewed(_answered)),
+    Mutation("any_lease", "a new lease counts before the leader key hangs on it", "I1", _renewed(_leads_by_any)),
     Mutation("sync_after", "the primary stops waiting before sync says so", "I2, I4", _decided(_stop_before_record)),
     Mutation("no_confirmation", "a larger set still on its way is not overwritten first", "I2", _no_confirmation),
     Mutation("early_member", "a replica is recorded before it has received everything", "I2", _members_at_once),

@@ -49,20 +49,20 @@ class Advert:
 
 def parse_agent_estate(text: str) -> str:
     """Return the estate that the agent of a host is configured for; empty without an agent."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return ""
-    return str(found.get("estate") or "") if isinstance(found, dict) else ""
+    return _agent_setting(text, "estate")
 
 
 def parse_agent_engine(text: str) -> str:
     """Return what the agent of a host leads, such as ``mariadb``; empty without an agent."""
+    return _agent_setting(text, "engine")
+
+
+def _agent_setting(text: str, name: str) -> str:
     try:
         found = json.loads(text)
     except ValueError:
         return ""
-    return str(found.get("engine") or "") if isinstance(found, dict) else ""
+    return str(found.get(name) or "") if isinstance(found, dict) else ""
 
 
 def keys_request() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -132,19 +133,25 @@ def wait_for(condition: Callable[[], Any], limit: float, say: Callable[[], str] 
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
-    """Four bare hosts and a folder with their inventory."""
-    lab = Lab.open(LAB)
+@contextlib.contextmanager
+def bare_hosts(name: str, layout: str, network: IPv4Network, folder: Path) -> Iterator[Estate]:
+    """The hosts of a layout with nothing on them, until the end of the block; ``folder`` gets their inventory."""
+    lab = Lab.open(name)
     lab.down()
     try:
-        lab.up("small", release=RELEASE, network=NETWORK)
-        folder = tmp_path_factory.mktemp("estate")
+        lab.up(layout, release=RELEASE, network=network)
         (folder / "hosts.yml").write_text(lab.inventory(), encoding="utf-8")
         (folder / "failover.yml").write_text("inventory: hosts.yml\n", encoding="utf-8")
         yield Estate(lab, folder)
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
+    """Four bare hosts and a folder with their inventory."""
+    with bare_hosts(LAB, "small", NETWORK, tmp_path_factory.mktemp("estate")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 import pytest
-from failoverctl.lab import Lab
 
-from tests.e2e.conftest import DATA_HOSTS, RELEASE, Estate, other, wait_for
+from tests.e2e.conftest import DATA_HOSTS, Estate, bare_hosts, other, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -34,22 +33,13 @@ TAKEOVER_SECONDS = 12.0
 @pytest.fixture(scope="module")
 def static(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """Two hosts that serve a page, a witness, and a unit of our own under the target."""
-    lab = Lab.open(LAB)
-    lab.down()
-    try:
-        lab.up("static", release=RELEASE, network=NETWORK)
-        folder = tmp_path_factory.mktemp("static")
-        (folder / "hosts.yml").write_text(lab.inventory(), encoding="utf-8")
-        (folder / "failover.yml").write_text("inventory: hosts.yml\n", encoding="utf-8")
-        made = Estate(lab, folder)
+    with bare_hosts(LAB, "static", NETWORK, tmp_path_factory.mktemp("static")) as made:
         made.run("setup", "--yes", timeout=900.0)
         for host in DATA_HOSTS:
             page, unit = f"/srv/www/{DOMAIN}/index.html", "/etc/systemd/system/only-there.service"
             script = f"echo Hello > {page}; printf '%s' \"$1\" > {unit}; systemctl enable only-there.service"
-            lab.exec(host, ["sh", "-c", script, "sh", UNIT], check=True)
+            made.lab.exec(host, ["sh", "-c", script, "sh", UNIT], check=True)
         yield made
-    finally:
-        lab.down()
 
 
 def served_by() -> str | None:

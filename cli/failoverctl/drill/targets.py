@@ -312,7 +312,7 @@ def sweep(folder: Path = Path("/tmp")) -> None:
         for socket in left.iterdir():
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 _run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "unused"], None, 5.0)
-        shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(left, ignore_errors=True)  # The next run tries again.
 
 
 def find_lab(estate: Estate) -> Lab | None:

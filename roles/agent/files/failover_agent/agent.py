@@ -681,6 +681,19 @@ class Agent:
             if not isinstance(answer, PeerError):
                 self._known_term = max(self._known_term, int(answer["term"]))
 
+    @contextlib.contextmanager
+    def no_promise(self, *, free: bool = False) -> Iterator[None]:
+        """What names another primary, or begins to: a promise excludes it, so one waits for the outcome of the other.
+
+        ``free`` says that no promise counts: it was given to this host, or its taker has let go.
+
+        :raises EtcdError: this host has promised that the primary may go on without etcd.
+        """
+        with self.promising:
+            if not free and self.host.now() < self.promised_until:
+                raise EtcdError("the primary was promised to go on without etcd, and may still write")
+            yield
+
     def _acquire(self, view: View) -> None:
         stored = view.stored
         assert stored is not None
@@ -701,10 +714,7 @@ class Agent:
             Put("sync", to_json(dataclasses.replace(sync, term=following, primary=view.host))),
             Put("history", history_json(stored.history, term)),
         ]
-        # A promise and a new primary exclude each other, so one waits for the outcome of the other.
-        with self.promising:
-            if not same and self.host.now() < self.promised_until:
-                raise EtcdError("not leading: the primary was promised to go on without etcd")
+        with self.no_promise(free=same):
             if not self.store.commit(expected(stored, "term", "leader", "sync"), changes):
                 raise EtcdError("the leader key was not taken: the estate changed meanwhile")
         _log.info("leading in term %d", following)

@@ -222,9 +222,7 @@ def choose(ballots: tuple[Ballot, ...], policy: Policy) -> Ballot | None:
 
     None when nobody can, or when two members hold different transactions in the same place.
     """
-    everything = gtid.Position()
-    for ballot in ballots:
-        everything = gtid.merge(everything, ballot.position)
+    everything = gtid.union(ballot.position for ballot in ballots)
     able = [
         ballot
         for ballot in ballots

@@ -77,10 +77,7 @@ class Elector:
         """
         agent, stored = self.agent, _known(view)
         change = Put("leader", to_json(Leader(agent.config.host, action.term)), lease=view.lease)
-        # A promise and the begin of an election exclude each other, so one waits for the outcome of the other.
-        with agent.promising:
-            if agent.host.now() < agent.promised_until:
-                raise EtcdError("no election: the primary was promised to go on without etcd")
+        with agent.no_promise():
             if not agent.store.commit(expected(stored, "leader", "term", "sync"), [change]):
                 raise EtcdError("no election: the estate changed meanwhile")
         self.abandoned = ""

@@ -265,9 +265,7 @@ class Failover:
     def _possible_loss(self, stored: Stored, term: Term, seen: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
         """What can be lost, by the sync set and by who is silent; None when nothing can."""
         sync = stored.sync
-        everything = gtid.Position()
-        for said in seen.values():
-            everything = gtid.merge(everything, _holds(said))
+        everything = gtid.union(map(_holds, seen.values()))
         told: dict[str, Any] = {"silent": [], "mode": sync.mode if sync else "unknown", "last_known": str(everything)}
         if sync is None or sync.term != term.term or sync.mode != "strict" or not sync.members:
             return told | {
@@ -332,14 +330,8 @@ class Failover:
             able.sort(key=lambda name: (name != self.request.to, -self.agent.config.priority(name), name))
             if not able or (self.request.to and able[0] != self.request.to):
                 raise _FailedError(f"{self.request.to or 'no host'} can take over: silent, or without a lease in etcd")
-        with self.agent.promising:
-            self._see_to_promises()
+        with self.agent.no_promise(free=self._let_go):
             return self._commit(stored, term.term + 1, Ballot(able[0], True, "", ""), ())
-
-    def _see_to_promises(self) -> None:
-        """A promise and a new primary exclude each other; it may have been given since the key was free."""
-        if not self._let_go and self.agent.host.now() < self.agent.promised_until:
-            raise _FailedError("the old primary was promised to go on without etcd; it may still write")
 
     def _elect(self, term: Term) -> Term:
         """Under ``act``, so that the rules of this host do not run the same election."""
@@ -351,8 +343,7 @@ class Failover:
             if stored.term != term or stored.leader is not None:
                 raise _FailedError(f"the estate changed meanwhile: {stored.term}, {stored.leader}")
             put = Put("leader", to_json(Leader(agent.config.host, following)), lease=agent.lease.id)
-            with agent.promising:
-                self._see_to_promises()
+            with agent.no_promise(free=self._let_go):
                 if not self._store.commit(expected(stored, "leader", "term", "sync"), [put]):
                     raise _FailedError("the estate changed meanwhile")
             stored = self._store.read()
@@ -398,9 +389,7 @@ class Failover:
     def _choose(self, ballots: tuple[Ballot, ...]) -> Ballot:
         """Who goes on, if anybody may: the named host, or the best. With a loss, whoever loses least."""
         to, accepts = self.request.to, self.request.accept_data_loss
-        everything = gtid.Position()
-        for ballot in ballots:
-            everything = gtid.merge(everything, ballot.position)
+        everything = gtid.union(ballot.position for ballot in ballots)
         best = elect.choose(ballots, self.agent.config.policy)
         told = "; ".join(f"{each.host} at {each.applied}: {each.error or 'well'}" for each in ballots)
         if accepts and (self._loss or best is None):

@@ -8,6 +8,8 @@ grows, so within a domain the larger number contains the smaller one unless the 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -65,6 +67,11 @@ def merge(left: Position, right: Position) -> Position:
         if domain not in merged or gtid.sequence > merged[domain].sequence:
             merged[domain] = gtid
     return Position(tuple(sorted(merged.values())))
+
+
+def union(positions: Iterable[Position]) -> Position:
+    """The latest transaction of each domain that any of ``positions`` has."""
+    return functools.reduce(merge, positions, Position())
 
 
 def missing(have: Position, want: Position) -> dict[int, int]:

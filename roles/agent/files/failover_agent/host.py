@@ -324,6 +324,15 @@ def silent_connections(table: str, limit: float) -> list[tuple[str, int]]:
     return found
 
 
+def sync(path: Path) -> None:
+    """Bring a file to the disk, or the names that are in a directory."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def _family(address: str) -> str:
     return "ip6" if ":" in address else "ip"
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -29,6 +28,7 @@ from failover_agent import binlog, gtid
 from failover_agent.binlog import BinlogError, Transaction
 from failover_agent.config import Config
 from failover_agent.gtid import Gtid, Position
+from failover_agent.host import sync
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB
 from failover_agent.model import Term
 
@@ -362,7 +362,7 @@ class Rejoin:
             if target.exists():
                 raise RejoinError(f"{target} exists")
             work.rename(target)
-            _sync(self._kept)
+            sync(self._kept)
         except (BinlogError, OSError) as error:
             raise RejoinError(f"divergent transactions were not saved: {error}") from error
         finally:
@@ -575,19 +575,10 @@ def _saved_from(summary: dict[str, Any]) -> Saved:
     )
 
 
-def _sync(path: Path) -> None:
-    """Bring a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _sync_files(folder: Path) -> None:
     for path in folder.iterdir():
-        _sync(path)
-    _sync(folder)
+        sync(path)
+    sync(folder)
 
 
 def _utc(seconds: float) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from failover_agent.config import Config
-from failover_agent.host import HostError, run
+from failover_agent.host import HostError, run, sync
 
 _log = logging.getLogger("failover-agent.seed")
 _CHUNK = 256 * 1024
@@ -108,7 +108,7 @@ class DataDirectory:
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(self._note)
-        _sync(self._state)
+        sync(self._state)
 
     def keep_binlog_tail(self) -> Path | None:
         """Copy the newest binary log aside before a start that may truncate it; the copy, or None if there is none.
@@ -188,7 +188,7 @@ class DataDirectory:
         finally:
             self._clear_work()
         for path in self.aside()[:-1]:
-            shutil.rmtree(path, ignore_errors=True)
+            clear([path])
             _log.info("%s is gone: one old directory is kept", path)
         _log.info("copied from %s at %s", origin, position or "no position")
         return position
@@ -248,7 +248,7 @@ class DataDirectory:
         aside.mkdir(exist_ok=True)
         os.chown(aside, model.st_uid, model.st_gid)
         aside.chmod(model.st_mode & 0o7777)
-        _sync(aside.parent)
+        sync(aside.parent)
         _move(self._path, aside)
         self._write_note(origin, finished=False)
         _log.info("what %s held is in %s", self._path, aside)
@@ -270,14 +270,16 @@ class DataDirectory:
 
         :raises SeedError: it does not fit even so, and then nothing was deleted.
         """
+        size = size or _bytes_of(self._path)
+        needed = size + max(_SPARE, int(size * _SPARE_SHARE))
+        free = _free(self._path)
+        if free >= needed:
+            return False
         own = (self._path, _bytes_of(self._path))
         old = [(path, _bytes_of(path)) for path in self.aside()]
         may_go = [*old, own] if worthless else old
         if self.half_seeded:
             may_go = [own, *old] if worthless else [own, *old[:-1]]
-        size = size or own[1]
-        needed = size + max(_SPARE, int(size * _SPARE_SHARE))
-        free = _free(self._path)
         if free + sum(taken for _path, taken in may_go) < needed:
             raise SeedError(
                 f"no copy was made: the disk has no room for {needed >> 20} MiB beside {self._path}:"
@@ -292,7 +294,7 @@ class DataDirectory:
                 self._empty("nothing")
                 emptied = True
             else:
-                shutil.rmtree(path, ignore_errors=True)
+                clear([path])
                 _log.warning("%s is gone: the disk has no room for a copy otherwise", path)
         if _free(self._path) < needed:
             raise SeedError(f"no copy was made: there is still no room for {needed >> 20} MiB in {self._path}")
@@ -379,17 +381,8 @@ def _move(source: Path, target: Path) -> None:
         if os.path.lexists(target / path.name):
             raise FileExistsError(errno.EEXIST, "in the way", str(target / path.name))
         path.rename(target / path.name)
-    _sync(target)
-    _sync(source)
-
-
-def _sync(directory: Path) -> None:
-    """Make the disk know which names are in a directory."""
-    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    sync(target)
+    sync(source)
 
 
 def _bytes_of(directory: Path, wanted: Callable[[str], bool] = lambda _name: True) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import re
@@ -466,6 +467,18 @@ def killed(step: int, work: Callable[[], object]) -> bool:
     return status != 0
 
 
+def afresh(config: Config, data: Path) -> Iterator[int]:
+    """The steps from 0 on; before each of them the directory and its note are put back as they are now."""
+    pristine, note = data.with_name("pristine"), Path(config.state_directory) / "database.json"
+    shutil.copytree(data, pristine)
+    said = text(note)
+    for step in itertools.count():
+        shutil.rmtree(data)
+        shutil.copytree(pristine, data)
+        note.write_text(said, encoding="utf-8")
+        yield step
+
+
 @pytest.mark.usefixtures("install", "copy")
 class TestKilled:
     """The agent dies in the middle of a copy, at each step of it, and another one goes on."""
@@ -528,20 +541,12 @@ class TestKilled:
         assert sorted(path.name for path in aside.iterdir()) == sorted({name.split("/")[0] for name in HELD})
 
     def test_at_every_step(self, config: Config, data: Path) -> None:
-        pristine = data.with_name("pristine")
-        shutil.copytree(data, pristine)
-        note = text(Path(config.state_directory) / "database.json")
-        step = 0
-        while True:
-            shutil.rmtree(data)
-            shutil.copytree(pristine, data)
-            (Path(config.state_directory) / "database.json").write_text(note, encoding="utf-8")
+        for step in afresh(config, data):
             if not killed(step, lambda: self.copy_anew(config)):
                 break
             self.judge(config, data)
             self.copy_anew(config)
             self.judge_end(config, data)
-            step += 1
         assert step > 25, "it was killed at many steps"
         self.judge_end(config, data)
 
@@ -567,14 +572,7 @@ class TestKilled:
         """What is worthless may be lost; that it is, is known."""
         monkeypatch.setattr("failover_agent.seed._free", lambda path: (9 << 30) * (not (path / "ibdata1").exists()))
         monkeypatch.setattr("failover_agent.seed._bytes_of", lambda _path: 8 << 30)
-        pristine = data.with_name("pristine")
-        shutil.copytree(data, pristine)
-        note = text(Path(config.state_directory) / "database.json")
-        step = 0
-        while True:
-            shutil.rmtree(data)
-            shutil.copytree(pristine, data)
-            (Path(config.state_directory) / "database.json").write_text(note, encoding="utf-8")
+        for step in afresh(config, data):
             if not killed(step, lambda: self.copy_anew(config, worthless=True)):
                 break
             directory = DataDirectory(config)
@@ -582,7 +580,6 @@ class TestKilled:
             if not directory.seeded:
                 self.copy_anew(config)
                 assert text(data / "ibdata1") == "new"
-            step += 1
         assert step > 25
         assert DataDirectory(config).aside() == []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -212,42 +213,38 @@ TestEstate.settings = settings(
 )
 
 
-def test_an_agent_that_dies_under_a_promise_leaves_its_host_writable_until_the_promise_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def promised(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """etcd is lost, www2 has promised www1 to wait, and an agent that dies stays dead."""
     monkeypatch.setattr("simulator.world.AGENT_RESTART_SECONDS", 60.0)
     world = World(("www1", "www2"), seed=0)
     try:
         world.bootstrap("www1")
         world.etcd.available = False
         world.run(6.0)
-        machine = world.machines["www1"]
-        assert machine.lease_until > machine.lease_valid_until
-        ends_in = machine.lease_until - world.kernel.now - machine.clock_offset
-        world.agent_died(machine)
-        world.run(ends_in - machine.config.policy.fence_margin - 0.5)
-        assert machine.server.writable
-        world.run(2.0)
-        assert not machine.server.writable or machine.fenced
+        yield world
     finally:
         world.close()
 
 
-def test_a_failover_by_command_outlives_what_this_host_promised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.world.AGENT_RESTART_SECONDS", 60.0)
-    world = World(("www1", "www2"), seed=0)
-    try:
-        world.bootstrap("www1")
-        world.etcd.available = False
-        world.run(6.0)
-        primary, heir = world.machines["www1"], world.agent("www2")
-        left = heir.promised_until - heir.host.now()
-        assert left > 1.0
-        world.agent_died(primary)
-        world.etcd.available = True
-        began = world.kernel.now
-        assert world.failover("www2")["result"] == "promoted"
-        assert began + left <= world.kernel.now <= began + left + 5.0
-        assert not primary.server.writable or primary.fenced
-    finally:
-        world.close()
+def test_an_agent_that_dies_under_a_promise_leaves_its_host_writable_until_the_promise_ends(promised: World) -> None:
+    machine = promised.machines["www1"]
+    assert machine.lease_until > machine.lease_valid_until
+    ends_in = machine.lease_until - promised.kernel.now - machine.clock_offset
+    promised.agent_died(machine)
+    promised.run(ends_in - machine.config.policy.fence_margin - 0.5)
+    assert machine.server.writable
+    promised.run(2.0)
+    assert not machine.server.writable or machine.fenced
+
+
+def test_a_failover_by_command_outlives_what_this_host_promised(promised: World) -> None:
+    primary, heir = promised.machines["www1"], promised.agent("www2")
+    left = heir.promised_until - heir.host.now()
+    assert left > 1.0
+    promised.agent_died(primary)
+    promised.etcd.available = True
+    began = promised.kernel.now
+    assert promised.failover("www2")["result"] == "promoted"
+    assert began + left <= promised.kernel.now <= began + left + 5.0
+    assert not primary.server.writable or primary.fenced
