@@ -107,13 +107,15 @@ _KINDS = {
 class Deed:
     """What is done to one host, and what undoes it: shell scripts, run by root; or words of ``failoverctl lab``.
 
-    ``undo`` is empty where nothing is to be undone. ``feed`` is the standard input of ``do``.
+    ``undo`` is empty where nothing is to be undone. ``feed`` is the standard input of ``do``. ``proof`` is a script
+    that fails as long as what was done shows no effect, where that is not seen otherwise.
     """
 
     host: str
     do: str = ""
     undo: str = ""
     feed: str | None = None
+    proof: str = ""
     lab: tuple[str, ...] = ()
     lab_undo: tuple[str, ...] = ()
 
@@ -311,6 +313,12 @@ class Injected:
             _lab_do(self._targets.laboratory, deed.lab_undo)
         elif deed.undo:
             self._on_host(deed, lambda: self._targets.run(deed.host, ["sh", "-c", deed.undo], timeout_seconds=60.0))
+        if deed.proof:
+            self._on_host(deed, lambda: self._prove(deed))
+
+    def _prove(self, deed: Deed) -> None:
+        if self._targets.run(deed.host, ["sh", "-c", deed.proof]).returncode != 0:
+            raise TargetError(f"{deed.host} shows no sign of it: {deed.do}", exit_code=ExitCode.FAILED)
 
     def _on_host(self, deed: Deed, act: Callable[[], Any]) -> None:
         """Do something on a host that may be on its way up; one that is off has nothing left to undo."""
@@ -440,7 +448,9 @@ def _lab_verb(verb: str, undo: str = "") -> Plan:
 
 
 def _reboot(scene: Scene) -> list[Deed]:
-    return [Deed(host, "systemctl --no-block reboot") for host in scene.hosts]
+    mark = f"/run/{UNIT}-{scene.tag}-before"  # On a tmpfs: gone with the next boot.
+    order = f"touch {mark} && systemctl --no-block reboot"
+    return [Deed(host, order, proof=f"test ! -e {mark}") for host in scene.hosts]
 
 
 # ------------------------------------------------------------------------------------------- network

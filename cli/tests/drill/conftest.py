@@ -22,6 +22,7 @@ class FakeTargets(Targets):
         self.fail: set[str] = set()
         self.off: set[str] = set()
         self.answer = ""
+        self.status = 0
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ class FakeTargets(Targets):
         self.said.append((host, list(argv), stdin))
         if host in self.fail | self.off:
             raise TargetError(f"{host} does not answer")
-        return subprocess.CompletedProcess(argv, 0, self.answer, "")
+        return subprocess.CompletedProcess(argv, self.status, self.answer, "")
 
     def scripts(self, host: str) -> list[str]:
         """What was run on a host by sh -c, in its order."""

@@ -265,6 +265,23 @@ def test_what_cannot_be_undone_is_told(targets: FakeTargets, monkeypatch: pytest
     assert any("nft delete table" in script for script in targets.scripts("www1")), "it is tried again"
 
 
+def test_a_host_that_was_told_to_reboot_and_did_not_is_told(
+    targets: FakeTargets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "BOOT_SECONDS", 0.0)
+    injected = inject(targets, "reboot", "www1")
+    ordered = targets.scripts("www1")[-1]
+    mark = ordered.split()[1]
+    assert ordered == f"touch {mark} && systemctl --no-block reboot"
+    targets.status = 1
+    with pytest.raises(TargetError) as caught:
+        injected.revert()
+    assert "www1 shows no sign of it: touch /run/" in caught.value.what
+    targets.status = 0
+    injected.revert()
+    assert targets.scripts("www1")[-1] == f"test ! -e {mark}"
+
+
 def test_real_hosts_keep_their_power(targets: FakeTargets) -> None:
     with pytest.raises(TargetError) as caught:
         inject(targets, "power_off", "www1")
