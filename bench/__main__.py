@@ -66,9 +66,14 @@ def _switchover(record: Recorder, options: Options) -> None:
     own.switchovers(record, own.estate(options.folder / "own", record.say), options.count(20))
 
 
+def _power(record: Recorder, options: Options) -> None:
+    own.power_losses(record, own.estate(options.folder / "own", record.say), options.count(10))
+
+
 def _patroni(record: Recorder, options: Options) -> None:
     with _peers(record, options, "patroni") as bed:
         patroni.measure_switchovers(record, bed, options.count(10))
+        patroni.measure_power_losses(record, bed, options.count(10))
 
 
 def _keepalived(record: Recorder, options: Options) -> None:
@@ -93,6 +98,7 @@ OWN_PARTS: Mapping[str, Callable[[Recorder, Options], None]] = {
     "status": _status,
     "rest": _rest,
     "switchover": _switchover,
+    "power": _power,
 }
 PEER_PARTS: Mapping[str, Callable[[Recorder, Options], None]] = {
     "patroni": _patroni,

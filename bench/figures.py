@@ -13,15 +13,17 @@ STATUS = "status"
 SETUP = "setup"
 SETUP_AGAIN = "setup-again"
 SWITCHOVER = "switchover"
+POWER = "power"
 REST = "rest"
 PATRONI = "patroni"
+PATRONI_POWER = "patroni-power"
 HANDMADE = "handmade"
 KEEPALIVED_STOP = "keepalived-stop"
 KEEPALIVED_WEIGHT = "keepalived-weight"
 TUNED_STOP = "keepalived-tuned-stop"
 TUNED_WEIGHT = "keepalived-tuned-weight"
 
-MOVERS: dict[str, str] = {
+PLANNED: dict[str, str] = {
     SWITCHOVER: "failoverctl switchover",
     PATRONI: "Patroni switchover",
     HANDMADE: "MariaDB by hand",
@@ -31,6 +33,15 @@ MOVERS: dict[str, str] = {
     TUNED_WEIGHT: "keepalived tuned, a weight falls",
 }
 """The parts that are planned moves, in the order in which they are shown, and what moves."""
+
+UNPLANNED: dict[str, str] = {
+    POWER: "failoverctl, power off",
+    PATRONI_POWER: "Patroni, power off",
+}
+"""The parts in which the primary's host loses its power, and who goes on by itself."""
+
+MOVERS: dict[str, str] = {**PLANNED, **UNPLANNED}
+"""All parts with moves."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,7 @@ def figures(results: Results) -> tuple[Figure, ...]:
     return (
         _writes(results),
         _http(results),
+        _power(results),
         _timed(results, SETUP, Goal("fresh setup of the small layout, packages cached", "fresh setup", 360, 360, "s")),
         _timed(results, SETUP_AGAIN, Goal("second setup, nothing changed", "second setup", 75, 75, "s", "changed 0")),
         *_rest(results),
@@ -168,6 +180,17 @@ def _http(results: Results) -> Figure:
     measured = tally(part).http
     peers = _peers(results, (KEEPALIVED_STOP, HANDMADE), "http")
     return Figure(goal, measured, len(part.moves), _keeps(goal, measured, len(part.moves)), "", peers)
+
+
+def _power(results: Results) -> Figure:
+    goal = Goal("primary powered off: writes paused, 8 writers", "writes paused, power off", 6.0, 8.0, "s", "lost 0")
+    part = results.parts.get(POWER)
+    if part is None:
+        return Figure(goal, None, 0, None)
+    total = tally(part)
+    kept = _keeps(goal, total.writes, len(part.moves)) and total.lost == 0
+    peers = _peers(results, (PATRONI_POWER,), "writes")
+    return Figure(goal, total.writes, len(part.moves), kept, f"lost {_count(total.lost)}", peers)
 
 
 def _timed(results: Results, name: str, goal: Goal) -> Figure:
@@ -210,7 +233,7 @@ def _keeps(goal: Goal, measured: Summary | None, runs: int) -> bool:
     return measured.median <= goal.limit and measured.worst <= goal.worst
 
 
-_SHORT = {PATRONI: "Patroni", HANDMADE: "by hand", KEEPALIVED_STOP: "keepalived"}
+_SHORT = {PATRONI: "Patroni", PATRONI_POWER: "Patroni", HANDMADE: "by hand", KEEPALIVED_STOP: "keepalived"}
 
 
 def _peers(results: Results, names: Sequence[str], kind: str) -> str:

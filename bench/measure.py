@@ -15,7 +15,8 @@ from failoverctl.probe import Probe, ProbeError, ProbeFilesError, Target, load
 from failoverctl.probe.checker import Availability, History, NodeCheck, check, check_availability
 from failoverctl.probe.model import Kind
 
-from bench.beds import BenchError
+from bench import beds
+from bench.beds import Bed, BenchError
 from bench.machine import now
 from bench.results import Move, Seen
 
@@ -23,6 +24,9 @@ WRITERS = 8
 RATE_HZ = 20.0
 BASELINE_SECONDS = 3.0
 """How long clients are served before a move, as with `failoverctl switchover`."""
+
+TAKEOVER_SECONDS, WHOLE_SECONDS = 120.0, 180.0
+"""How long others may take to take over from a host without power, and it, to follow when it has some again."""
 
 LOAD = {"writers": WRITERS, "writes a second and writer": int(RATE_HZ), "pages a second": int(RATE_HZ)}
 """The load of every move, for the results file."""
@@ -93,6 +97,23 @@ def move(plan: Plan, target: Target, folder: Path, *, module: str = OWN_PROBER) 
         error=acted.error,
         detail=acted.detail,
     )
+
+
+def lose_power(bed: Bed, host: str, taken_over: Callable[[], bool], whole: Callable[[], bool]) -> Mapping[str, Any]:
+    """Take a host's power away until another one has taken over, and wait until it follows; return how long it took.
+
+    :raises BenchError: one of the conditions did not come about in time. The host has its power again all the same.
+    """
+    began = time.monotonic()
+    bed.lab.power_off(host)
+    try:
+        beds.until(taken_over, TAKEOVER_SECONDS, f"{host} is off, and nobody took over")
+    finally:
+        bed.lab.power_on(host)
+    back = time.monotonic()
+    # Seldom: to look takes CPU from the hosts that are measured.
+    beds.until(whole, WHOLE_SECONDS, f"{host} is up and does not follow", every=2.0)
+    return {"power_off_seconds": round(back - began, 1), "whole_seconds": round(time.monotonic() - back, 1)}
 
 
 def seen(history: History, kind: Kind, began: float, rows: NodeCheck | None = None) -> Seen | None:

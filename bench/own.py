@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import time
+import urllib.request
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from failoverctl.probe.model import HttpTarget, Reader, RoleSource, WriteTarget
 
 from bench import beds, measure
 from bench.beds import Bed, BenchError, Done, Say, last_line
-from bench.figures import HELP, REST, SETUP, SETUP_AGAIN, STATUS, SWITCHOVER
+from bench.figures import HELP, POWER, REST, SETUP, SETUP_AGAIN, STATUS, SWITCHOVER
 from bench.machine import now, own_versions, package_versions
 from bench.measure import Plan
 from bench.recorder import Recorder
@@ -119,13 +120,41 @@ def switchovers(record: Recorder, bed: Bed, runs: int) -> None:
             part.move(measure.move(plan, load(bed, number), bed.folder))
 
 
+def power_losses(record: Recorder, bed: Bed, runs: int) -> None:
+    """Measure how the estate goes on by itself when the primary's host loses its power."""
+    versions = {**own_versions(), **package_versions(bed, beds.DATA_HOSTS[0], _PACKAGES)}
+    with record.part(POWER, {"command": "none", **measure.LOAD}, versions) as part:
+        for number in range(1, runs + 1):
+            source = primary(bed)
+            target = next(host for host in beds.DATA_HOSTS if host != source)
+            act = partial(
+                measure.lose_power,
+                bed,
+                source,
+                taken_over=partial(is_writable, bed, target),
+                whole=lambda: bed.failoverctl("status").status == 0,
+            )
+            part.move(measure.move(Plan(number, source, target, act), load(bed, number), bed.folder))
+            # Several failovers an hour would be held back, and a person be asked: that is another drill.
+            bed.failoverctl("resume-automation", "--yes")
+
+
+def is_writable(bed: Bed, host: str) -> bool:
+    """Return whether the agent of a host says that it is a writable primary."""
+    try:
+        with urllib.request.urlopen(f"http://{bed.addresses[host]}:{AGENT_PORT}/role", timeout=1.0) as answer:
+            return bool(json.load(answer)["writable"])
+    except (OSError, ValueError):
+        return False
+
+
 def load(bed: Bed, number: int) -> Target:
-    """Return the load of a switchover: as `failoverctl switchover --writers 8`."""
+    """Return the load of a move: as `failoverctl switchover --writers 8`."""
     site = bed.variables["web_sites"][0]["domain"]
     password = str(bed.variables["mariadb_probe_password"])
     hosts = [(host, bed.addresses[host]) for host in beds.DATA_HOSTS]
     return Target(
-        run_id=f"switchover-{number}-{secrets.token_hex(2)}",
+        run_id=f"move-{number}-{secrets.token_hex(2)}",
         rate_hz=measure.RATE_HZ,
         writers=measure.WRITERS,
         write=WriteTarget(bed.vip, MARIADB_PORT, PROBE_USER, password, PROBE_USER),

@@ -2,7 +2,8 @@
 
 It does what `failoverctl.probe.clients.MysqlWriter` does: one persistent connection, a new one after
 every error, more while one is stuck. The connection string names all hosts and asks for one that
-takes writes, so no address has to move (libpq, 32.1.1 "Specifying Multiple Hosts").
+takes writes, so no address has to move (libpq, 32.1.1 "Specifying Multiple Hosts"). A host that does not even refuse
+comes last the next time, as drivers do that remember it: libpq would wait for it anew at each connection.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ class PostgresWriter:
     def __init__(self, target: Target) -> None:
         if target.write is None:
             raise ValueError("a writer needs target.write")
-        self._conninfo = conninfo(target.write, target.write.host, "read-write")
+        hosts = target.write.host.split(",")
+        orders = (",".join(hosts[number:] + hosts[:number]) for number in range(len(hosts)))
+        self._conninfos = [conninfo(target.write, order, "read-write") for order in orders]
         self._run_id = target.run_id
         self._names = {reader.address: reader.host for reader in target.readers}
         self._idle: _Connection | None = None
@@ -167,7 +170,18 @@ class PostgresWriter:
                 connection.deadline = deadline
                 return connection
             connection.close()
-        return _Connection(self._conninfo, deadline)
+        with self._lock:
+            words = self._conninfos[0]
+        try:
+            return _Connection(words, deadline)
+        except TimeoutError:
+            self._put_last(words)
+            raise
+
+    def _put_last(self, words: str) -> None:
+        with self._lock:
+            if self._conninfos[0] == words:
+                self._conninfos.append(self._conninfos.pop(0))
 
     def _give_back(self, connection: _Connection) -> None:
         with self._lock:

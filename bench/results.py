@@ -43,7 +43,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Move:
-    """One planned move from ``source`` to ``target`` under load; ``seconds`` is how long the command took.
+    """One move from ``source`` to ``target`` under load; ``seconds`` is how long the command took.
 
     ``verdict`` and ``reasons`` are the prober's. ``prober_late_ms`` is how late its latest
     operation left: much of it means a busy machine, not a slow estate. ``error`` says why a move

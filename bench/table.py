@@ -7,7 +7,9 @@ from typing import Any
 
 from bench.figures import (
     MOVERS,
+    PLANNED,
     SWITCHOVER,
+    UNPLANNED,
     Figure,
     Goal,
     Summary,
@@ -21,8 +23,7 @@ from bench.figures import (
 from bench.results import Move, Part, Results, Seen
 
 _GOALS = ("what", "goal", "median", "worst", "n", "reached", "found", "peers: median / worst")
-_MOVERS = (
-    "planned move",
+_MOVED = (
     "n",
     "writes paused",
     "worst",
@@ -42,9 +43,9 @@ def terminal(results: Results) -> str:
     """Return all figures as text for a terminal."""
     rows = [(figure.goal.short, _brief(figure.goal), *row[2:]) for figure, row in _goal_rows(results)]
     blocks = [aligned(_GOALS, rows)]
-    movers = _mover_rows(results)
-    if movers:
-        blocks.append(aligned(_MOVERS, movers))
+    for title, which in (("planned move", PLANNED), ("power loss", UNPLANNED)):
+        if movers := _mover_rows(results, which):
+            blocks.append(aligned((title, *_MOVED), movers))
     blocks += ["\n".join(notes(results))] if notes(results) else []
     return "\n\n".join(blocks) + "\n"
 
@@ -75,7 +76,10 @@ def page(results: Results) -> str:
         markdown(_GOALS, [row for _, row in _goal_rows(results)]),
         "## Planned moves side by side",
         _MOVES_TEXT,
-        markdown(_MOVERS, _mover_rows(results)),
+        markdown(("planned move", *_MOVED), _mover_rows(results, PLANNED)),
+        "## Power losses side by side",
+        _POWER_TEXT,
+        markdown(("power loss", *_MOVED), _mover_rows(results, UNPLANNED)),
     ]
     told = notes(results)
     if told:
@@ -116,8 +120,8 @@ def _pair(summary: Summary | None, unit: str = "s") -> tuple[str, str]:
     return amount(summary.median, unit), amount(summary.worst, unit)
 
 
-def _mover_rows(results: Results) -> list[Sequence[str]]:
-    return [_mover_row(tally(results.parts[name])) for name in MOVERS if name in results.parts]
+def _mover_rows(results: Results, which: Iterable[str]) -> list[Sequence[str]]:
+    return [_mover_row(tally(results.parts[name])) for name in which if name in results.parts]
 
 
 def _mover_row(total: Tally) -> Sequence[str]:
@@ -271,3 +275,9 @@ and asks for the writable one, as libpq does; for everything else clients go thr
 By a falling weight keepalived moves an address without anybody noticing: both hosts answer for a moment. That suits
 what both hosts serve alike. An address that follows a primary must not be on two hosts, and with weights it is, in
 every partition: see [the design record](../design/0006-keepalived.md)."""
+
+_POWER_TEXT = """\
+The host of the primary loses its power under the same load, and gets it back when another one has taken over. A run
+ends when that host follows again by itself; then every row is read back. Patroni has its own defaults, a time to live
+of 30 s among them, and synchronous mode; the estate has the settings that `setup` gives it. Other drills are on
+[their page](drills.md)."""

@@ -1,8 +1,9 @@
-"""Patroni: `patronictl switchover` in synchronous mode, clients that know all hosts."""
+"""Patroni in synchronous mode, clients that know all hosts: `patronictl switchover`, and power losses."""
 
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from failoverctl.probe.model import Reader, WriteTarget
 
 from bench import beds, measure, postgres
 from bench.beds import DATA_HOSTS, Bed
-from bench.figures import PATRONI
+from bench.figures import PATRONI, PATRONI_POWER
 from bench.machine import package_versions
 from bench.measure import Plan
 from bench.peers import provision
@@ -43,10 +44,39 @@ def measure_switchovers(record: Recorder, bed: Bed, runs: int) -> None:
             part.move(measure.move(plan, _load(bed, password, number), bed.folder, module="bench.prober"))
 
 
+def measure_power_losses(record: Recorder, bed: Bed, runs: int) -> None:
+    """Measure how the cluster of :func:`measure_switchovers` goes on when the leader's host loses its power."""
+    password = str(bed.variables["mariadb_probe_password"])
+    settings = {"command": "none", "synchronous_mode": True, **measure.LOAD}
+    with record.part(PATRONI_POWER, settings, package_versions(bed, DATA_HOSTS[0], _PACKAGES)) as part:
+        for number in range(1, runs + 1):
+            beds.until(lambda: settled(members(bed)) is not None, 90.0, "Patroni's members are not in step again")
+            source = leader(bed)
+            target = next(host for host in DATA_HOSTS if host != source)
+            act = partial(
+                measure.lose_power,
+                bed,
+                source,
+                taken_over=partial(_leads, bed, target),
+                whole=lambda: settled(members(bed)) is not None,
+            )
+            load = _load(bed, password, runs + number)
+            part.move(measure.move(Plan(number, source, target, act), load, bed.folder, module="bench.prober"))
+
+
 def members(bed: Bed) -> Sequence[Mapping[str, Any]]:
     """Return what `patronictl list` says of the members."""
     found = json.loads(bed.shell(DATA_HOSTS[0], "patronictl", "-c", _CONFIG, "list", "--format", "json"))
     return list(found)
+
+
+def _leads(bed: Bed, host: str) -> bool:
+    """Return whether the Patroni of a host answers that it is the leader (REST API, ``GET /primary``)."""
+    try:
+        with urllib.request.urlopen(f"http://{bed.addresses[host]}:8008/primary", timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def settled(listed: Sequence[Mapping[str, Any]]) -> str | None:

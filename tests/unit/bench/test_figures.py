@@ -13,6 +13,8 @@ from bench.figures import (
     HELP,
     KEEPALIVED_STOP,
     PATRONI,
+    PATRONI_POWER,
+    POWER,
     REST,
     SETUP,
     SETUP_AGAIN,
@@ -66,7 +68,7 @@ def test_nothing_has_no_median() -> None:
 
 
 def test_nothing_measured_reaches_nothing() -> None:
-    assert [figure.reached for figure in find([]).values()] == [None] * 8
+    assert [figure.reached for figure in find([]).values()] == [None] * 9
 
 
 def test_counts_of_all_runs_add_up() -> None:
@@ -99,6 +101,26 @@ def test_pages_are_counted_where_nothing_is_written() -> None:
 def test_the_pause_of_writes(runs: list[Seen | None], reached: bool) -> None:
     moves = [move(number, writes, seen(0.0)) for number, writes in enumerate(runs)]
     assert find([part(SWITCHOVER, moves)])["writes paused, switchover"].reached is reached
+
+
+@pytest.mark.parametrize(
+    ("runs", "reached"),
+    [
+        ([seen(5.1), seen(5.6), seen(7.9)], True),
+        ([seen(5.1), seen(6.1), seen(6.2)], False),  # the median
+        ([seen(5.1), seen(5.1), seen(8.1)], False),  # the worst
+        ([seen(5.1, lost=1)], False),
+        ([seen(5.1, lost=None)], False),
+    ],
+)
+def test_the_pause_when_the_power_is_lost(runs: list[Seen], reached: bool) -> None:
+    parts = [
+        part(POWER, [move(number, writes, seen(5.0)) for number, writes in enumerate(runs)]),
+        part(PATRONI_POWER, [move(1, seen(28.0)), move(2, seen(37.0))]),
+    ]
+    figure = find(parts)["writes paused, power off"]
+    assert figure.reached is reached
+    assert figure.peer == "Patroni 32.50 s / 37.00 s, n=2"
 
 
 def test_unknown_losses_are_shown_as_such() -> None:

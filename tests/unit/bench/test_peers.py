@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from failoverctl.probe.model import Outcome, WriteTarget
+from failoverctl.probe.model import Outcome, Target, WriteTarget
 
+from bench import postgres
 from bench.peers.handmade import follows
 from bench.peers.patroni import settled
-from bench.postgres import conninfo, outcome_of
+from bench.postgres import PostgresWriter, conninfo, outcome_of
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -80,3 +81,17 @@ def test_clients_know_all_hosts_and_want_the_writable_one() -> None:
     assert "host=198.18.0.75,198.18.0.76" in words
     assert "target_session_attrs=read-write" in words
     assert "port=5433" in conninfo(target, "198.18.0.75", "any", port=5433).split()
+
+
+def test_a_host_that_does_not_even_refuse_comes_last_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def connect(words: str, _deadline: float) -> None:
+        asked.append(words.split()[0])
+        raise TimeoutError("timed out") if words.startswith("host=a,") else ConnectionError("refused")
+
+    monkeypatch.setattr(postgres, "_Connection", connect)
+    writer = PostgresWriter(Target("run", 20.0, 1, WriteTarget("a,b", 5432, "user", "secret", "base")))
+    for seq in range(3):
+        assert writer.write(0, seq, 0.0).outcome == "fail"
+    assert asked == ["host=a,b", "host=b,a", "host=b,a"]
