@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from failoverctl.estate import Estate
-from failoverctl.health import Health, HostReport, judge
+from failoverctl.health import Health, HostReport, Trouble, judge
 from failoverctl.journal import timestamp
 from failoverctl.probe.model import Sample, parse_sample
 
@@ -34,6 +34,7 @@ class Watcher:
         self._health: Health | None = None
         self._looked = 0.0
         self._codes: set[str] = set()
+        self._remarks: frozenset[Trouble] | None = None
         self._told = ""
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
@@ -61,7 +62,7 @@ class Watcher:
 
     @property
     def codes(self) -> frozenset[str]:
-        """The code of every trouble that was seen since the start."""
+        """The code of every trouble that was seen since the start, and of every remark that was new since then."""
         with self._lock:
             return frozenset(self._codes)
 
@@ -71,7 +72,10 @@ class Watcher:
         health = judge(self._estate, self._ask())
         with self._lock:
             self._health, self._looked = health, began
-            self._codes |= {trouble.code for trouble in health.troubles}
+            if self._remarks is None:
+                self._remarks = frozenset(health.remarks)
+            new = frozenset(health.remarks) - self._remarks
+            self._codes |= {trouble.code for trouble in (*health.troubles, *new)}
         self._note(health)
         return health
 

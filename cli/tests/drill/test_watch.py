@@ -28,6 +28,20 @@ def test_what_changed_is_written_once(tmp_path: Path) -> None:
     assert watcher.health.primary == "www1"
 
 
+def test_rows_that_were_saved_count_once_they_are_new(tmp_path: Path) -> None:
+    """An agent may have mended it before anybody asks what is wrong; what an earlier run left proves nothing."""
+    old, new = ({"transactions": count, "at": "", "sql": f"/saved/{count}"} for count in (1, 2))
+    answers = [
+        (status("primary", "www1"), status("replica", "www2", divergent=saved)) for saved in ([old], [old], [old, new])
+    ]
+    watcher = Watcher(ESTATE, lambda: answers.pop(0), tmp_path / "world.jsonl")
+    watcher.look()
+    watcher.look()
+    assert watcher.codes == frozenset()
+    watcher.look()
+    assert watcher.codes == {"divergent_saved"}
+
+
 def test_it_looks_by_itself_and_an_error_does_not_end_it(tmp_path: Path) -> None:
     asked: list[int] = []
 
