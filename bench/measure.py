@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,21 +100,31 @@ def move(plan: Plan, target: Target, folder: Path, *, module: str = OWN_PROBER) 
     )
 
 
-def lose_power(bed: Bed, host: str, taken_over: Callable[[], bool], whole: Callable[[], bool]) -> Mapping[str, Any]:
+def lose_power(bed: Bed, host: str, primary: str, whole: Callable[[], bool]) -> Mapping[str, Any]:
     """Take a host's power away until another one has taken over, and wait until it follows; return how long it took.
 
+    :param primary: what the other host answers with success once it is primary.
     :raises BenchError: one of the conditions did not come about in time. The host has its power again all the same.
     """
     began = time.monotonic()
     bed.lab.power_off(host)
     try:
-        beds.until(taken_over, TAKEOVER_SECONDS, f"{host} is off, and nobody took over")
+        beds.until(lambda: answers(primary), TAKEOVER_SECONDS, f"{host} is off, and nobody took over")
     finally:
         bed.lab.power_on(host)
     back = time.monotonic()
     # Seldom: to look takes CPU from the hosts that are measured.
     beds.until(whole, WHOLE_SECONDS, f"{host} is up and does not follow", every=2.0)
     return {"power_off_seconds": round(back - began, 1), "whole_seconds": round(time.monotonic() - back, 1)}
+
+
+def answers(url: str) -> bool:
+    """Return whether a URL is answered with success within a second."""
+    try:
+        with urllib.request.urlopen(url, timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def seen(history: History, kind: Kind, began: float, rows: NodeCheck | None = None) -> Seen | None:

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import time
-import urllib.request
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -127,25 +126,11 @@ def power_losses(record: Recorder, bed: Bed, runs: int) -> None:
         for number in range(1, runs + 1):
             source = primary(bed)
             target = next(host for host in beds.DATA_HOSTS if host != source)
-            act = partial(
-                measure.lose_power,
-                bed,
-                source,
-                taken_over=partial(is_writable, bed, target),
-                whole=lambda: bed.failoverctl("status").status == 0,
-            )
+            answer = f"http://{bed.addresses[target]}:{AGENT_PORT}/primary"
+            act = partial(measure.lose_power, bed, source, answer, lambda: bed.failoverctl("status").status == 0)
             part.move(measure.move(Plan(number, source, target, act), load(bed, number), bed.folder))
             # Several failovers an hour would be held back, and a person be asked: that is another drill.
             bed.failoverctl("resume-automation", "--yes")
-
-
-def is_writable(bed: Bed, host: str) -> bool:
-    """Return whether the agent of a host says that it is a writable primary."""
-    try:
-        with urllib.request.urlopen(f"http://{bed.addresses[host]}:{AGENT_PORT}/role", timeout=1.0) as answer:
-            return bool(json.load(answer)["writable"])
-    except (OSError, ValueError):
-        return False
 
 
 def load(bed: Bed, number: int) -> Target:
