@@ -37,6 +37,8 @@ MAX_CONNECTIONS = 8
 NET_TIMEOUT_SECONDS = 4.0
 #: What is received but not applied is lost with the power if it is younger than this (``sync_relay_log`` is not 1).
 RELAY_FLUSH_SECONDS = 5.0
+#: Number and text of what stopped the SQL thread.
+_NO_ERROR = (0, "")
 _RUNNING_SLAVE = "(1198, 'This operation cannot be performed as you have a running slave')"
 _HANDLERS: list[tuple[re.Pattern[str], str]] = []
 Rows = list[dict[str, Any]]
@@ -145,7 +147,7 @@ class Server:
         self._io: Gtid | None = None
         self.io_error = ""
         self._sql_running = False
-        self.sql_error = ""
+        self.sql_error = _NO_ERROR
         self._applying = False
         self._received_at = 0.0
         self._position_text = ("", "")
@@ -588,12 +590,17 @@ class Server:
         if not self._sql_running or self._apply_paused or not self.relay or self.frozen:
             return
         if self.machine.disk_full:
-            self.kernel.after(1.0, self._apply_soon)
+            if self.kernel.random.random() < 0.5:  # It waits for room, or gives up: InnoDB asks for several pages.
+                self.sql_error = (1114, "The table 'writes' is full")
+                self._sql_running = False
+            else:
+                self.kernel.after(1.0, self._apply_soon)
             return
         if self.binlog and self.relay[0].sequence <= self.binlog[-1].sequence:
             self.sql_error = (
+                1950,
                 f"An attempt was made to binlog GTID {self.relay[0]} which would create an out-of-order sequence number"
-                f" with existing GTID {self.binlog[-1]}, and gtid strict mode is enabled"
+                f" with existing GTID {self.binlog[-1]}, and gtid strict mode is enabled",
             )
             self._sql_running = False
             return
@@ -738,8 +745,8 @@ class Server:
                 "Seconds_Behind_Master": (9 if self.relay else 0) if self._sql_running and self.stream else None,
                 "Last_IO_Errno": 1236 if self.io_error else 0,
                 "Last_IO_Error": self.io_error,
-                "Last_SQL_Errno": 1950 if self.sql_error else 0,
-                "Last_SQL_Error": self.sql_error,
+                "Last_SQL_Errno": self.sql_error[0],
+                "Last_SQL_Error": self.sql_error[1],
             }
         ]
 
@@ -839,7 +846,7 @@ class Server:
         if self._io_started or self._sql_running:
             raise DatabaseError(f"RESET SLAVE ALL: {_RUNNING_SLAVE}")
         self._discard_relay()
-        self.source, self._io, self.io_error, self.sql_error = None, None, "", ""
+        self.source, self._io, self.io_error, self.sql_error = None, None, "", _NO_ERROR
         return []
 
     @_statement(r"CHANGE MASTER TO MASTER_HOST=%s")
@@ -847,7 +854,7 @@ class Server:
         if self._io_started or self._sql_running:
             raise DatabaseError(f"CHANGE MASTER TO: {_RUNNING_SLAVE}")
         self._discard_relay()
-        self.source, self._io, self.io_error, self.sql_error = address, None, "", ""
+        self.source, self._io, self.io_error, self.sql_error = address, None, "", _NO_ERROR
         self.source_port = port
         return []
 
@@ -857,7 +864,7 @@ class Server:
             self._discard_relay()
             self._io = gtid.parse(self.slave_pos).last[0] if self.slave_pos else None
         if which != "IO":
-            self.sql_error = ""
+            self.sql_error = _NO_ERROR
             self._sql_running = True
         if which != "SQL" and (self.io_error or not self._io_started):
             self._start_io()

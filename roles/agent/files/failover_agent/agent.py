@@ -53,6 +53,7 @@ from failover_agent.model import (
     Salvage,
     SaveDivergent,
     StartAcknowledging,
+    StartApplying,
     StartDatabase,
     StepDown,
     StopAcknowledging,
@@ -82,6 +83,8 @@ _ASK_SECONDS = 1.0
 _SIZE_SECONDS = 30.0
 #: A new copy that failed is not tried again for so long (seconds).
 _RECLONE_SECONDS = 60.0
+#: What could not be applied is tried again after so long (seconds), and each time that much later up to the second.
+_APPLY_SECONDS, _APPLY_LONGEST = 10.0, 30.0
 #: So many times that a replica left the sync set are remembered.
 _LEFT_TIMES = 10
 #: How often (seconds) an agent whose host is shut out is asked again.
@@ -219,6 +222,7 @@ class Agent:
         self._clearing = False
         self.copy_error = ""
         self._copy_after = 0.0
+        self._apply_again_at, self._apply_wait = 0.0, 0.0
         self._silenced: dict[str, int] = {}
         self._shut_out_next = 0.0
         self._muted = Path(config.state_directory) / "muted"
@@ -338,6 +342,7 @@ class Agent:
             silenced=self._silent_now(stored),
             muted_at=self._muted_at(),
             ordered=self.ordered,
+            apply_again_at=self._apply_again_at,
             engine=self.config.engine,
         )
 
@@ -559,6 +564,8 @@ class Agent:
             case StopAcknowledging():
                 with self._connection(5.0) as connection:
                     self.database.acknowledge(connection, enabled=False, receive=action.receive)
+            case StartApplying():
+                self._start_applying()
             case Expel():
                 self._expel(action, view)
             case Salvage():
@@ -587,6 +594,14 @@ class Agent:
                 self.host.close_gate()
             case _:
                 raise NotImplementedError(type(action).__name__)
+
+    def _start_applying(self) -> None:
+        now = self.host.now()
+        again = now < self._apply_again_at + _APPLY_LONGEST
+        self._apply_wait = min(self._apply_wait + _APPLY_SECONDS, _APPLY_LONGEST) if again else _APPLY_SECONDS
+        self._apply_again_at = now + self._apply_wait
+        with self._connection(5.0) as connection:
+            self.database.start_applying(connection)
 
     def _keep_what_may_go(self, view: View) -> None:
         """Before a start that discards what is in doubt: nobody was told of that, unless a person accepted a loss."""

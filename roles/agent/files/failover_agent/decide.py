@@ -45,6 +45,7 @@ from failover_agent.model import (
     Salvage,
     SaveDivergent,
     StartAcknowledging,
+    StartApplying,
     StartDatabase,
     StepDown,
     StopAcknowledging,
@@ -426,7 +427,12 @@ def _follow(
     if view.ordered == "reclone" and _leads(stored, term.primary):
         return (Reclone("ordered by a person"),)
     if replication.error:
-        return (Hold(f"replication from {term.primary} stopped: {replication.error}", "replication"),)
+        told = Hold(f"replication from {term.primary} stopped: {replication.error}", "replication")
+        receives = replication.io_running or replication.io_connecting
+        # While it receives, a start of the other thread throws nothing away (finding 6).
+        if receives and not replication.sql_running and view.now >= view.apply_again_at:
+            return (StartApplying("what could not be applied is tried again: a full disk does not last"), told)
+        return (told,)
     if not replication.sql_running or not (replication.io_running or replication.io_connecting):
         return attach(f"replication from {term.primary} does not run")
     if not replication.uses_gtid:

@@ -441,6 +441,10 @@ class MariaDB:
             # Otherwise the start would throw away what is not applied.
             connection.run("START SLAVE IO_THREAD")
 
+    def start_applying(self, connection: Connection) -> None:
+        """Apply what is received, after an error stopped that. Only while it receives is nothing thrown away."""
+        connection.run("START SLAVE SQL_THREAD")
+
     def stop_receiving(self, connection: Connection, host: str) -> Ballot:
         """Stop the IO thread, see that it has stopped, and tell what ``host``, this server, holds (I3).
 

@@ -354,6 +354,7 @@ class View:
     nothing, ``saved``, ``flashed_back``. ``silenced`` names the lost replicas that certainly no longer acknowledge,
     ``muted_at`` is the revision of ``sync`` up to which this host gave its word not to. ``ordered`` is what a person
     has just asked of this host: to ``rejoin`` in spite of a pause and of the policy, or to ``reclone`` in any case.
+    Before ``apply_again_at`` what could not be applied is not tried again.
     ``half_seeded`` says that a copy was begun here and never made ready.
     """
 
@@ -392,6 +393,7 @@ class View:
     engine: Engine = "mariadb"
     ordered: Order = ""
     half_seeded: bool = False
+    apply_again_at: float = 0.0
 
     def priority(self, host: str) -> int:
         """How much ``host`` is wanted as primary; 0 is never."""
@@ -592,6 +594,11 @@ class Expel(Action):
 @dataclass(frozen=True)
 class Salvage(Action):
     """Apply from the relay log what was received and not applied, before a START SLAVE would throw it away."""
+
+
+@dataclass(frozen=True)
+class StartApplying(Action):
+    """Apply again what is received: what stopped it may be over."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -50,6 +51,25 @@ class TestLoop:
         world.run(10.0)
         reads = ("sql SELECT", "sql SHOW", "etcd.read", "etcd.renew")
         assert [each for each in world.operations if not each[1].startswith(reads)] == []
+
+    def test_what_cannot_be_applied_is_tried_again_less_and_less_often(self, world: World) -> None:
+        machine = world.machines["www2"]
+        machine.server.sql_running, machine.server.sql_error = False, (1114, "The table 'writes' is full")
+        for _number in range(5):
+            world.plan("www2", "sql START SLAVE SQL_THREAD", Fault.FAIL)
+        world.operations.clear()
+        tried: list[float] = []
+        began = world.kernel.now
+        while len(tried) < 6:
+            world.run(0.5)
+            tried += [world.kernel.now - began] * (
+                world.operations.count(("www2", "sql START SLAVE SQL_THREAD")) - len(tried)
+            )
+        pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
+        assert pauses == pytest.approx([10.0, 20.0, 30.0, 30.0, 30.0], abs=1.6)
+        world.run(2.0)
+        assert machine.server.sql_running
+        assert world.agent("www2").status()["problems"] == []
 
     def test_a_failed_act_ends_the_round_and_is_told(self, world: World) -> None:
         world.machines["www2"].server.io_started = world.machines["www2"].server.sql_running = False

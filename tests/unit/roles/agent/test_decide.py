@@ -603,6 +603,7 @@ PRIMARY = Database(
     attached=("www2",),
     caught_up=("www2",),
 )
+AGAIN = ["StartApplying", "Hold"]
 REPLICATION = Replication("198.51.100.12", True, False, True, True, "0-2-5", 0)
 REPLICA = Database(running=True, gtid_slave_pos="0-2-5", semi_sync_replica=True, replication=REPLICATION)
 DOWN = Database(running=False)
@@ -721,12 +722,16 @@ def _election_cases() -> Iterator[tuple[str, View, list[str]]]:
     yield "leader gone, just given up", replica(retry_at=NOW + 0.1, abandoned="www3 is silent"), ["Hold"]
     yield "leader gone, disk full", replica(disk_free_fraction=0.01), ["Hold"]
     failed = replace(REPLICATION, sql_running=False, error="Table is full")
-    yield "leader gone, cannot apply", replica(database=replace(REPLICA, replication=failed)), ["Hold", "Hold"]
+    yield "leader gone, cannot apply", replica(database=replace(REPLICA, replication=failed)), [*AGAIN, "Hold"]
     yield "leader gone, relay log full", replica(database=replace(REPLICA, relay_pending=True)), ["Salvage"]
     bad = replace(REPLICATION, sql_running=False, error="Duplicate entry", sql_errno=1062)
     stuck = replace(REPLICA, relay_pending=True, replication=bad)
-    yield "leader gone, relay log refused", replica(database=stuck), ["Hold", "Hold"]
-    yield "relay log refused", replica(stored=OTHER, database=stuck), ["Hold"]
+    yield "leader gone, relay log refused", replica(database=stuck), [*AGAIN, "Hold"]
+    refused = replica(stored=OTHER, database=stuck)
+    yield "relay log refused", refused, AGAIN
+    yield "relay log refused, tried a moment ago", replace(refused, apply_again_at=NOW + 1.0), ["Hold"]
+    deaf = replace(stuck, replication=replace(bad, io_running=False))
+    yield "relay log refused, and nothing is received", replace(refused, database=deaf), ["Hold"]
     by_files = replace(REPLICATION, uses_gtid=False)
     yield "by files", replica(stored=OTHER, database=replace(REPLICA, replication=by_files)), ["Attach"]
     yield "leader gone, database down", replica(database=DOWN), ["StartDatabase"]
