@@ -275,7 +275,7 @@ def _undo_at_once() -> list[Replacement]:
 
 
 def _any_replica() -> list[Replacement]:
-    return [(decide, "_well", lambda *_arguments: True)]
+    return [(decide, "well", lambda *_arguments: True)]
 
 
 def _loud() -> list[Replacement]:

@@ -495,13 +495,21 @@ class Agent:
                 self._detached_since.setdefault(name, now)
 
     def _received(self, stored: Stored | None, database: Database) -> dict[str, str]:
-        """What the connected replicas have received; asked only while one could become a member, or leave."""
-        sync = stored.sync if stored else None
-        if sync is None or sync.primary != self.config.host or database.read_only:
+        """What the connected replicas have received; asked only while one could become a member, or leave.
+
+        One that is hung would let everything wait that has to be done here now.
+        """
+        if stored is None or stored.sync is None or stored.sync.primary != self.config.host or database.read_only:
             return {}
+        sync = stored.sync
         leaving = set(self._silent_now(stored)) & set(sync.members)
+        answering = {
+            name for name in database.attached if name not in self._detached_since and decide.well(stored, name)
+        }
         asked = tuple(
-            name for name in database.attached if leaving or name not in sync.members or sync.mode == "degraded"
+            name
+            for name in database.attached
+            if leaving or (name in answering and (name not in sync.members or sync.mode == "degraded"))
         )
         answers = self.ask(asked, "/position", {}, _ASK_SECONDS) if asked else {}
         return {

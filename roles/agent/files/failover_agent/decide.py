@@ -260,7 +260,7 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
         close = tuple(
             name
             for name in database.caught_up
-            if view.priority(name) > 0 and _well(stored, name) and _has_everything(view, name)
+            if view.priority(name) > 0 and well(stored, name) and _has_everything(view, name)
         )
         if not close:
             return (Hold("degraded: no replica is connected and up to date", "degraded"),)
@@ -299,7 +299,7 @@ def _may_be_loud(view: View, stored: Stored, name: str) -> bool:
     return member is None or member.role != "replica" or member.semi_sync_replica
 
 
-def _well(stored: Stored, name: str) -> bool:
+def well(stored: Stored, name: str) -> bool:
     """Whether a replica does not say of itself that it is stuck. A frozen one, or one whose disk is full, is connected
     and seems to have received everything, and one whose history forked is about to undo it; waiting for it would only
     hold the primary up, again and again.
@@ -342,7 +342,7 @@ def _complete(view: View, stored: Stored, sync: Sync) -> tuple[str, ...]:
     return tuple(
         name
         for name in database.attached
-        if name not in sync.members and view.priority(name) > 0 and _has_everything(view, name) and _well(stored, name)
+        if name not in sync.members and view.priority(name) > 0 and _has_everything(view, name) and well(stored, name)
     )
 
 

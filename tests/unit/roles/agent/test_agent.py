@@ -102,7 +102,8 @@ class TestLoop:
         world.run(5.0)
         assert commits(world, "www2") == before
         world.machines["www2"].server.sql_running = False
-        world.machines["www2"].server.io_error = "Got fatal error 1236"
+        world.machines["www2"].server.sql_error = (1062, "Duplicate entry")
+        world.plan("www2", "sql START SLAVE SQL_THREAD", Fault.FAIL)
         world.run(1.5)
         assert not world.etcd.stored().members["www2"].sql_running
 
@@ -315,6 +316,20 @@ class TestSyncSet:
         assert world.acknowledged, "the primary wrote alone"
         assert world.come_to_rest() == ""
         world.close()
+
+    def test_a_replica_whose_database_hangs_is_not_asked_before_writes_go_on(self, world: World) -> None:
+        """Its agent cannot answer before its time is up, and the writes would wait for that, too."""
+        server = world.machines["www1"].server
+        world.machines["www2"].server.freeze()
+        recorded = 0.0
+        while server.semi_sync_primary:
+            world.run(0.05)
+            world.write("www1")
+            sync = world.etcd.stored().sync
+            assert sync is not None
+            if sync.mode == "degraded":
+                recorded = recorded or world.kernel.now
+        assert world.kernel.now - recorded < 0.3
 
 
 class TestEvents:
