@@ -429,8 +429,9 @@ def _follow(
     if replication.error:
         told = Hold(f"replication from {term.primary} stopped: {replication.error}", "replication")
         receives = replication.io_running or replication.io_connecting
-        # While it receives, a start of the other thread throws nothing away (finding 6).
-        if receives and not replication.sql_running and view.now >= view.apply_again_at:
+        # While it receives, a start of the other thread throws nothing away (finding 6). In a pause somebody may look.
+        due = stored.pause is None and view.now >= view.apply_again_at
+        if receives and not replication.sql_running and due:
             return (StartApplying("what could not be applied is tried again: a full disk does not last"), told)
         return (told,)
     if not replication.sql_running or not (replication.io_running or replication.io_connecting):

@@ -730,6 +730,11 @@ def _election_cases() -> Iterator[tuple[str, View, list[str]]]:
     refused = replica(stored=OTHER, database=stuck)
     yield "relay log refused", refused, AGAIN
     yield "relay log refused, tried a moment ago", replace(refused, apply_again_at=NOW + 1.0), ["Hold"]
+    yield (
+        "relay log refused, paused",
+        replace(refused, stored=replace(OTHER, pause=Pause("anna", "", "", ""))),
+        ["Hold"],
+    )
     deaf = replace(stuck, replication=replace(bad, io_running=False))
     yield "relay log refused, and nothing is received", replace(refused, database=deaf), ["Hold"]
     by_files = replace(REPLICATION, uses_gtid=False)
