@@ -83,6 +83,11 @@ class Bed:
         return self.lab.exec(host, argv, check=True).stdout
 
 
+def other(host: str) -> str:
+    """Return the data host that is not ``host``."""
+    return next(name for name in DATA_HOSTS if name != host)
+
+
 def program(name: str) -> str:
     """Return the path of a program of this virtual environment. Raises BenchError without it."""
     path = Path(sys.executable).with_name(name)

@@ -232,7 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _show(_read(folder / "results.json"))
         before = _read(folder / "results.json") if asked.go_on else None
         asked_for = dict.fromkeys(asked.scenarios or known, asked.runs)
-        return _play(missing(asked_for, before), before, folder, asked.layout, keep=asked.keep)
+        left = missing(asked_for, before)
+        if before is not None and not left:
+            return _show(before)
+        return _play(left, before, folder, asked.layout, keep=asked.keep)
     except (BenchError, LabError) as error:
         _say(f"Error: {error}")
         return 1

@@ -114,7 +114,7 @@ def switchovers(record: Recorder, bed: Bed, runs: int) -> None:
     with record.part(SWITCHOVER, settings, versions) as part:
         for number in range(1, runs + 1):
             source = primary(bed)
-            target = next(host for host in beds.DATA_HOSTS if host != source)
+            target = beds.other(source)
             plan = Plan(number, source, target, partial(_switch, bed, target))
             part.move(measure.move(plan, load(bed, number), bed.folder))
 
@@ -125,7 +125,7 @@ def power_losses(record: Recorder, bed: Bed, runs: int) -> None:
     with record.part(POWER, {"command": "none", **measure.LOAD}, versions) as part:
         for number in range(1, runs + 1):
             source = primary(bed)
-            target = next(host for host in beds.DATA_HOSTS if host != source)
+            target = beds.other(source)
             answer = f"http://{bed.addresses[target]}:{AGENT_PORT}/primary"
             act = partial(measure.lose_power, bed, source, answer, lambda: bed.failoverctl("status").status == 0)
             part.move(measure.move(Plan(number, source, target, act), load(bed, number), bed.folder))

@@ -30,15 +30,13 @@ def measure_switchovers(record: Recorder, bed: Bed, runs: int) -> None:
     """Provision the peer, then measure switchovers there and back."""
     password = str(bed.variables["mariadb_probe_password"])
     provisioned = provision.timed(bed, _PLAYBOOK, _CACHED)
-    beds.until(partial(in_step, bed), 90.0, "Patroni has no synchronous standby")
     _make_account(bed, leader(bed), password)
     settings = {"command": "patronictl switchover --force", "synchronous_mode": True, **measure.LOAD}
     with record.part(PATRONI, settings, package_versions(bed, DATA_HOSTS[0], _PACKAGES)) as part:
         part.timing(provisioned)
         for number in range(1, runs + 1):
-            beds.until(partial(in_step, bed), 90.0, "Patroni's members are not in step again")
             source = leader(bed)
-            target = next(host for host in DATA_HOSTS if host != source)
+            target = beds.other(source)
             plan = Plan(number, source, target, partial(_switch, bed, source, target))
             part.move(measure.move(plan, _load(bed, password, number), bed.folder, module="bench.prober"))
 
@@ -49,9 +47,8 @@ def measure_power_losses(record: Recorder, bed: Bed, runs: int) -> None:
     settings = {"command": "none", "synchronous_mode": True, **measure.LOAD}
     with record.part(PATRONI_POWER, settings, package_versions(bed, DATA_HOSTS[0], _PACKAGES)) as part:
         for number in range(1, runs + 1):
-            beds.until(partial(in_step, bed), 90.0, "Patroni's members are not in step again")
             source = leader(bed)
-            target = next(host for host in DATA_HOSTS if host != source)
+            target = beds.other(source)
             # Patroni's REST API answers this with success on the leader only.
             answer = f"http://{bed.addresses[target]}:8008/primary"
             act = partial(measure.lose_power, bed, source, answer, partial(in_step, bed, target))
@@ -82,11 +79,15 @@ def settled(listed: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def leader(bed: Bed) -> str:
-    """Return the leader of a settled cluster. Raises BenchError when it is not."""
-    found = settled(members(bed))
-    if found is None:
-        raise beds.BenchError("Patroni's members are not in step")
-    return found
+    """Return the leader, once the cluster is settled. Raises BenchError when that takes too long."""
+    found: list[str] = []
+
+    def well() -> bool:
+        found.extend(name for name in [settled(members(bed))] if name)
+        return bool(found)
+
+    beds.until(well, 90.0, "Patroni's members are not in step, one of them synchronous")
+    return found[0]
 
 
 def _switch(bed: Bed, source: str, target: str) -> Mapping[str, Any]:
