@@ -233,6 +233,7 @@ from ansible_collections.hosting.failover.plugins.module_utils import _packages 
 
 CHANGING_KEYS = ("addresses", "disk_free_bytes", "epoch_seconds", "listeners", "answered", "vrrp", "traces")
 DATA_ROOT = "/var/lib"
+ODD_SOCKET_SECONDS = 0.5
 
 
 def read_text(path: str) -> str:
@@ -252,7 +253,20 @@ def read_output(module: AnsibleModule, *command: str) -> str:
 
 
 def read_listeners(module: AnsibleModule) -> list[dict[str, Any]]:
-    """Return the listeners on the wanted ports."""
+    """Return the listeners on the wanted ports.
+
+    ss(8) reads the processes first and the sockets second, so that a service that starts or ends meanwhile seems to be
+    nobody's: such a socket is looked at again.
+    """
+    listeners = look_at_listeners(module)
+    if all(item["unit"] for item in listeners):
+        return listeners
+    time.sleep(ODD_SOCKET_SECONDS)
+    return look_at_listeners(module)
+
+
+def look_at_listeners(module: AnsibleModule) -> list[dict[str, Any]]:
+    """Return the listeners on the wanted ports as they are seen at one moment."""
     text = read_output(module, "ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes")
     return [
         {
