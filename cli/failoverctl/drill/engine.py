@@ -437,7 +437,8 @@ class _Drill:
         try:
             with self._phase(HEAL) as phase:
                 phase.failed = not self._heal_all()
-                self._acknowledge()
+                if (self._world().term or 0) > (self._told.began_term or 0):
+                    self._acknowledge()
             healed = self._edges.clock()
             with self._phase(WHOLE) as phase:
                 phase.failed = not self._settle(healed)
@@ -449,12 +450,15 @@ class _Drill:
             self._roll_back()
             with self._phase(AGAIN) as phase:
                 phase.failed = not self._look_again()
+                if not phase.failed:
+                    self._acknowledge()
 
     def _acknowledge(self) -> None:
-        """What the drill made the estate do must not keep it from failing over in earnest (anti-flap)."""
-        grown = (self._world().term or 0) > (self._told.began_term or 0)
-        if self._made and grown and not self._edges.acknowledge(self._folder.run_id):
-            self._write(Note(text="the failovers of this drill could not be acknowledged: they count against the next"))
+        """What the drill made the estate do must not count in earnest: neither failovers (anti-flap), nor that replicas
+        left the sync set and came again.
+        """
+        if self._made and not self._edges.acknowledge(self._folder.run_id):
+            self._write(Note(text="this drill could not be acknowledged: what it made the estate do counts against it"))
 
     def _compare_rows(self) -> rows.Compared | None:
         """Whether all data hosts hold the same rows, those of earlier runs included; None where nobody writes any."""

@@ -375,6 +375,7 @@ def test_a_whole_drill(stage: Stage) -> None:
         "revert power_off",
         "acknowledge",
         "probe stop",
+        "acknowledge",
         "sampler stop",
         "targets closed",
         "unlock",
@@ -601,11 +602,12 @@ def test_a_bug_undoes_everything_too(stage: Stage) -> None:
     scenario = replace(SCENARIO, method=(*SCENARIO.method, WaitStep(50.0)), rollbacks=(CommandStep(("switchover",)),))
     with pytest.raises(ZeroDivisionError):
         run(stage, scenario)
-    assert stage.log[-7:] == [
+    assert stage.log[-8:] == [
         "revert power_off",
         "acknowledge",
         "probe stop",
         "command switchover",
+        "acknowledge",
         "sampler stop",
         "targets closed",
         "unlock",

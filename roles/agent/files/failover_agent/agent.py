@@ -351,6 +351,8 @@ class Agent:
         if self._last is None:
             self._found = stored.revisions.get("leader", -1)
         self._note_terms(stored)
+        if self._last is not None and _looked_at(stored) != _looked_at(self._last):
+            self._left_at = {}  # A person has looked: replicas that came and went are forgiven, too.
         self._stored = self._last = stored
         term, leader = stored.term, stored.leader
         if term is None:
@@ -503,14 +505,12 @@ class Agent:
             return {}
         sync = stored.sync
         leaving = set(self._silent_now(stored)) & set(sync.members)
-        answering = {
-            name for name in database.attached if name not in self._detached_since and decide.well(stored, name)
-        }
-        asked = tuple(
-            name
-            for name in database.attached
-            if leaving or (name in answering and (name not in sync.members or sync.mode == "degraded"))
-        )
+
+        def joins(name: str) -> bool:
+            outside = name not in sync.members or sync.mode == "degraded"
+            return outside and name not in self._detached_since and decide.well(stored, name)
+
+        asked = tuple(name for name in database.attached if leaving or joins(name))
         answers = self.ask(asked, "/position", {}, _ASK_SECONDS) if asked else {}
         return {
             name: str(answer["gtid_io_pos"]) for name, answer in answers.items() if not isinstance(answer, PeerError)
@@ -1548,6 +1548,11 @@ def election_of(stored: Stored | None) -> dict[str, Any] | None:
     if leader is None or term is None or leader.term <= term.term:
         return None
     return {"holder": leader.holder, "term": leader.term}
+
+
+def _looked_at(stored: Stored) -> int:
+    """The revision of the key by which a person says to have looked."""
+    return stored.revisions.get("acknowledged", 0)
 
 
 def _no_promise(answer: dict[str, Any] | PeerError) -> str:

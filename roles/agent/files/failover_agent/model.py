@@ -101,7 +101,9 @@ class Pause:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """Key ``acknowledged``: a person has looked; automatic failovers up to ``term`` count no longer."""
+    """Key ``acknowledged``: a person has looked; automatic failovers up to ``term`` count no longer, nor do the times
+    that replicas left the sync set until then.
+    """
 
     by: str
     at: str
@@ -408,7 +410,7 @@ class Policy:
     than the best; an election whose members do not all answer is given up after ``election_limit``. A primary whose
     database does not answer for ``restart_limit`` steps down, and does not lead again for ``sit_out``. A replica that
     left the sync set twice within ``settle_memory`` has to be well for ``settle_first`` before it is waited for again,
-    and for twice as long after each further time, up to ``settle_most``.
+    and for twice as long after each further time, up to ``settle_most``; it is forgiven when a person has looked.
     """
 
     lease_ttl: float = 5.0

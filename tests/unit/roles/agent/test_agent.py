@@ -229,6 +229,27 @@ class TestGuard:
         assert not any(entry in server.binlog for server in world.servers())
 
 
+class TestReplicasThatComeAndGo:
+    """Each going holds writes up, so that a replica has to be well for longer each time."""
+
+    def test_are_forgiven_when_a_person_has_looked(self, world: World) -> None:
+        def mode() -> str:
+            sync = world.etcd.stored().sync
+            return sync.mode if sync else ""
+
+        for wait in (5.0, 12.0, 22.0, 5.0):
+            assert mode() == "strict"
+            world.cut("www1", "www2")
+            world.run(5.0)
+            assert mode() == "degraded"
+            world.heal()
+            world.run(wait)
+        assert mode() == "degraded"
+        world.agent("www1").resume("anna")
+        world.run(5.0)
+        assert mode() == "strict"
+
+
 class TestPromotion:
     """Becoming writable."""
 
