@@ -35,6 +35,9 @@ _RUN_ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 CONNECT_TIMEOUT_SECONDS = 4
 ANSWER_TIMEOUT_SECONDS = 8
 
+#: A planned switchover takes the role from one host and gives it to another in less.
+MOVING_SECONDS = 0.5
+
 _SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s"
 
 #: What a shell and sudo answer for a command that is not there, in the C locale.
@@ -45,8 +48,17 @@ def ask(settings: Settings, estate: Estate) -> tuple[HostReport, ...]:
     """Return what each data host of the estate answers, in the order of the inventory.
 
     It takes as long as the slowest host, and :data:`ANSWER_TIMEOUT_SECONDS` at most for those asked
-    over ssh. Nothing is raised for hosts that do not answer.
+    over ssh. Nothing is raised for hosts that do not answer. Hosts do not answer at the very same
+    moment, so that a role that moves just then may be seen twice: all are asked once more.
     """
+    reports = _ask_all(settings, estate)
+    if sum((report.status or {}).get("role") == "primary" for report in reports) > 1:
+        time.sleep(MOVING_SECONDS)
+        reports = _ask_all(settings, estate)
+    return reports
+
+
+def _ask_all(settings: Settings, estate: Estate) -> tuple[HostReport, ...]:
     hosts = estate.in_role("database")
     if not hosts:
         return ()

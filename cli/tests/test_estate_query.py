@@ -113,6 +113,30 @@ def test_hosts_are_asked_at_the_same_time_and_in_order(tmp_path: Path) -> None:
     assert estate_query.ask(settings, estate()) == ()
 
 
+def test_a_role_that_moves_is_not_seen_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """www1 hands over after it was asked, www3 never does."""
+    monkeypatch.setattr(estate_query, "MOVING_SECONDS", 0.0)
+    settings = load(Flags(), cwd=tmp_path, environ={})
+
+    def agent(name: str, *roles: str) -> Host:
+        folder = tmp_path / name
+        folder.mkdir()
+        told = "\n".join(f"{nth}) role={role};;" for nth, role in enumerate(roles, start=1))
+        script = f"""echo >> {folder}/asked
+case $(wc -l < {folder}/asked) in
+{told}
+esac
+echo '{{"ok": true, "estate": {{"role": "'$role'"}}}}'"""
+        return host(name, ssh_executable=fake_ssh(folder, script))
+
+    def roles(*hosts: Host) -> list[str]:
+        return [str((report.status or {})["role"]) for report in estate_query.ask(settings, estate(*hosts))]
+
+    assert roles(agent("www1", "primary", "replica"), agent("www2", "primary", "primary")) == ["replica", "primary"]
+    assert roles(agent("www3", "primary", "primary"), agent("www4", "primary", "primary")) == ["primary", "primary"]
+    assert roles(agent("www5", "primary", "never"), agent("www6", "replica", "never")) == ["primary", "replica"]
+
+
 def test_a_host_that_hangs_or_an_ssh_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estate_query, "ANSWER_TIMEOUT_SECONDS", 0.2)
     settings = load(Flags(), cwd=tmp_path, environ={})
