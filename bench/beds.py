@@ -131,10 +131,11 @@ def down(which: tuple[str, IPv4Network]) -> None:
     Lab.open(which[0]).down()
 
 
-def up(which: tuple[str, IPv4Network], folder: Path, say: Say, *, layout: str = LAYOUT) -> Bed:
+def up(which: tuple[str, IPv4Network], folder: Path, say: Say, *, layout: str = LAYOUT, estate: str = "") -> Bed:
     """Bring a lab up, or take the one that is up, and return it with its inventory written.
 
-    ``folder`` holds everything of one life of the lab: a lab that is new gets it empty.
+    ``folder`` holds everything of one life of the lab: a lab that is new gets it empty. With ``estate`` the estate is
+    called so: when that is not the lab's own name, failoverctl does not know that its hosts are a lab's.
     """
     name, network = which
     lab = Lab.open(name, say=say)
@@ -143,6 +144,8 @@ def up(which: tuple[str, IPv4Network], folder: Path, say: Say, *, layout: str = 
     folder.mkdir(parents=True, exist_ok=True)
     lab.up(layout, network=network)
     text = lab.inventory()
+    if estate:
+        text = text.replace(f"failover_estate: {name}\n", f"failover_estate: {estate}\n")
     (folder / "inventory.yml").write_text(text, encoding="utf-8")
     inventory = yaml.safe_load(text)["all"]
     return Bed(

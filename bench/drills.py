@@ -3,6 +3,8 @@
 Plays every shipped scenario, or those that are named, several times each on a lab of its own, and
 prints one table. Every run is written into the results file as soon as its scenario is through.
 With --go-on, the runs of an earlier results file count, and only what is missing is played.
+With --over-ssh, the hosts of the lab are treated as hosts of which nothing is known but how to
+reach them by ssh, and what only a lab can do to a host is left out.
 The lab is taken down in the end, also after Ctrl-C, unless --keep.
 
 Exit status: 0 all passed, 1 any failed, 5 none failed and some are unknown or were refused, 2 wrong
@@ -24,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from failoverctl.drill import history, scenario
+from failoverctl.drill.faults import CATALOGUE
 from failoverctl.drill.history import DrillRun, Summary, summarise
+from failoverctl.drill.scenario import Scenario
 from failoverctl.lab.errors import LabError
 from failoverctl.render.table import short
 
@@ -34,10 +38,14 @@ from bench.machine import ROOT, commit, facts, load, now, own_versions, package_
 from bench.table import aligned, markdown
 
 FOLDER = ROOT / "build" / "drills"
+FOLDER_OVER_SSH = ROOT / "build" / "drills-over-ssh"
 PUBLISHED = ROOT / "docs" / "reference" / "drills.json"
+PUBLISHED_OVER_SSH = ROOT / "docs" / "reference" / "drills-over-ssh.json"
 PAGE = ROOT / "docs" / "reference" / "drills.md"
 MATRIX = ("matrix", IPv4Network("198.18.0.128/26"))
 """Name and network of the lab; the range is RFC 2544's, for benchmarks."""
+STRANGERS = "strangers"
+"""Name of an estate whose hosts are not known to be those of a lab."""
 SCHEMA = 1
 _PACKAGES = ("mariadb-server", "etcd-server", "keepalived", "nginx")
 _HEAD = (
@@ -61,6 +69,11 @@ the prober outside of them. *Writes paused* is from the first bad operation to t
 median and worst of all runs that measured it; *lost* counts acknowledged writes of all runs; *whole after* is how long
 the estate took, after it was healed, until nothing was wrong by `failoverctl status`. What was expected of each
 scenario is on [its page](scenarios.md). Every single run is in [drills.json](drills.json)."""
+
+_OVER_SSH_HEAD = """## Over ssh
+
+The same, with hosts of which nothing is known but how to reach them by ssh, as drills on real ones are: without the
+scenarios that need a lab. Every single run is in [drills-over-ssh.json](drills-over-ssh.json)."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +196,15 @@ def not_passed(matrix: Matrix) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def page(matrix: Matrix) -> str:
+def page(matrix: Matrix, over_ssh: Matrix | None = None) -> str:
     """Return docs/reference/drills.md."""
+    parts = [_PAGE_HEAD, *_section(matrix)]
+    if over_ssh is not None:
+        parts += [_OVER_SSH_HEAD, *_section(over_ssh)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(matrix: Matrix) -> list[str]:
     machine = matrix.machine
     memory = int(machine.get("memory_bytes", 0)) // 2**20
     told = not_passed(matrix)
@@ -195,16 +215,15 @@ def page(matrix: Matrix) -> str:
         + ", ".join(f"{name} {version}" for name, version in matrix.versions.items())
         + "."
     )
+    parts = [markdown(_HEAD, rows(matrix)), described]
     losing = sum(bool(run.lost) for run in matrix.runs)
     measured = sum(run.lost is not None for run in matrix.runs)
-    bound = ""
     if measured and not losing:
         share = f"with 95 % confidence fewer than {min(1.0, 3 / measured):.1%} of runs lose any (three over n)"
-        bound = f"No acknowledged write was lost in {measured} runs: {share}."
-    parts = [_PAGE_HEAD, markdown(_HEAD, rows(matrix)), bound, described]
+        parts.insert(1, f"No acknowledged write was lost in {measured} runs: {share}.")
     if told:
-        parts += ["## Not passed", "\n".join(f"- {line}" for line in told)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        parts += ["### Not passed", "\n".join(f"- {line}" for line in told)]
+    return parts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -214,12 +233,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="or show, or publish; by default all")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each [3]")
-    parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="work folder [build/drills]")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="work folder [build/drills, or drills-over-ssh]")
     parser.add_argument("--layout", default="drill", help="of the lab [drill]")
+    parser.add_argument("--over-ssh", action="store_true", help="break the hosts as one breaks real ones")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     parser.add_argument("--go-on", action="store_true", help="keep the runs of the results file, play what is missing")
     asked = parser.parse_args(arguments)
-    folder = asked.folder.absolute()
+    folder = (asked.folder or (FOLDER_OVER_SSH if asked.over_ssh else FOLDER)).absolute()
     known = scenario.load([], scenario.vocabulary())
     unknown = [name for name in asked.scenarios if name not in {*known, "show", "publish"}]
     if unknown or asked.runs < 1:
@@ -227,21 +247,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if asked.scenarios == ["publish"]:
-            return _publish(_read(folder / "results.json"))
+            return _publish(folder, FOLDER_OVER_SSH)
         if asked.scenarios == ["show"]:
             return _show(_read(folder / "results.json"))
         before = _read(folder / "results.json") if asked.go_on else None
-        asked_for = dict.fromkeys(asked.scenarios or known, asked.runs)
+        asked_for = dict.fromkeys(asked.scenarios or playable(known, over_ssh=asked.over_ssh), asked.runs)
         left = missing(asked_for, before)
         if before is not None and not left:
             return _show(before)
-        return _play(left, before, folder, asked.layout, keep=asked.keep)
+        return _play(left, before, folder, asked.layout, over_ssh=asked.over_ssh, keep=asked.keep)
     except (BenchError, LabError) as error:
         _say(f"Error: {error}")
         return 1
     except KeyboardInterrupt:
         _say("interrupted; what was drilled is in the results file")
         return 130
+
+
+def playable(known: Mapping[str, Scenario], *, over_ssh: bool) -> list[str]:
+    """Return the names of the scenarios that can be played; over ssh, those without a fault that needs a lab."""
+    return [
+        name
+        for name, one in known.items()
+        if not over_ssh or not any(CATALOGUE[step.fault].lab_only for step in one.faults)
+    ]
 
 
 def missing(wanted: Mapping[str, int], before: Matrix | None) -> dict[str, int]:
@@ -265,10 +294,13 @@ def gone_on(before: Matrix | None, here: Matrix) -> Matrix:
     return replace(before, commit=commits)
 
 
-def _play(runs: Mapping[str, int], before: Matrix | None, folder: Path, layout: str, *, keep: bool) -> int:
+def _play(
+    runs: Mapping[str, int], before: Matrix | None, folder: Path, layout: str, *, over_ssh: bool, keep: bool
+) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        bed = beds.up(MATRIX, folder / "estate", _say, layout=layout)
+        estate = STRANGERS if over_ssh else ""
+        bed = beds.up(MATRIX, folder / "estate", _say, layout=layout, estate=estate)
         _say("setup")
         done = bed.failoverctl("setup", "--yes")
         if done.status != 0:
@@ -278,7 +310,7 @@ def _play(runs: Mapping[str, int], before: Matrix | None, folder: Path, layout: 
             commit=commit(),
             started_at=now(),
             load=(load(), 0.0),
-            layout=layout,
+            layout=f"{layout} over ssh" if over_ssh else layout,
             versions={**own_versions(), **package_versions(bed, beds.DATA_HOSTS[0], _PACKAGES)},
         )
         matrix = gone_on(before, fresh)
@@ -326,10 +358,16 @@ def _show(matrix: Matrix) -> int:
     return exit_code(matrix)
 
 
-def _publish(matrix: Matrix) -> int:
-    """Make these results those of the documentation."""
+def _publish(folder: Path, over_ssh: Path) -> int:
+    """Make the results in these folders those of the documentation."""
+    matrix = _read(folder / "results.json")
     _write(PUBLISHED, matrix)
-    PAGE.write_text(page(matrix), encoding="utf-8")
+    strangers = _read(over_ssh / "results.json") if (over_ssh / "results.json").exists() else None
+    if strangers is not None:
+        _write(PUBLISHED_OVER_SSH, strangers)
+    elif PUBLISHED_OVER_SSH.exists():
+        strangers = _read(PUBLISHED_OVER_SSH)
+    PAGE.write_text(page(matrix, strangers), encoding="utf-8")
     _say(f"written: {PAGE.relative_to(ROOT)}, {PUBLISHED.relative_to(ROOT)}")
     return 0
 

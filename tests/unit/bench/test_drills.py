@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from failoverctl.drill import scenario
 from failoverctl.drill.history import DrillRun
 
 from bench import drills
@@ -74,6 +75,9 @@ def test_the_page_says_what_was_proved_and_what_not() -> None:
     )
     assert "- power: fail: 2 acknowledged writes are lost" in page(bad)
     assert "No acknowledged write was lost" not in page(bad)
+    both = page(bad, replace(MATRIX, runs=(replace(RUN, scenario="wire"),), layout="drill over ssh"))
+    assert both.index("2 acknowledged writes are lost") < both.index("## Over ssh") < both.index("| wire | 1 |")
+    assert "No acknowledged write was lost in 1 runs" in both
     assert not_passed(replace(MATRIX, others={"power": {"refused": 1}})) == ["power: 1 refused"]
 
 
@@ -86,6 +90,14 @@ def test_an_unknown_scenario_is_wrong_usage() -> None:
 def test_going_on_plays_what_is_missing() -> None:
     assert missing({"power": 3, "switch": 1, "new": 2}, MATRIX) == {"power": 1, "new": 2}
     assert missing({"power": 3}, None) == {"power": 3}
+
+
+def test_what_needs_a_lab_is_not_played_over_ssh() -> None:
+    known = scenario.load([], scenario.vocabulary())
+    assert drills.playable(known, over_ssh=False) == list(known)
+    left_out = set(known) - set(drills.playable(known, over_ssh=True))
+    assert {"primary_power_loss", "host_frozen"} <= left_out
+    assert "primary_isolated" not in left_out
 
 
 def test_going_on_keeps_what_was_measured_of_the_same_things() -> None:
