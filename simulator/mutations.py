@@ -23,7 +23,6 @@ from failover_agent.model import (
     Fence,
     Flashback,
     MakeReadOnly,
-    Policy,
     RecordSync,
     Salvage,
     StartApplying,
@@ -31,6 +30,7 @@ from failover_agent.model import (
     StopWaiting,
     View,
 )
+from failover_agent.policy import Policy
 
 Replacement = tuple[object, str, Any]
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from failover_agent.model import Policy
+from failover_agent.policy import Policy
 from failoverctl.probe.checker import check_rows
 
 from simulator import faults

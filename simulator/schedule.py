@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from failover_agent.model import Engine
+from failover_agent.policy import Engine
 
 from simulator.network import SERVICES
 

@@ -34,10 +34,12 @@ from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.gtid import Gtid
 from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, WRITABLE, Guard
 from failover_agent.host import Host, HostError
-from failover_agent.lease import _PATIENCE_SECONDS, Lease, LeaseNote, read_note
+from failover_agent.lease import _PATIENCE_SECONDS, Lease
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
-from failover_agent.model import Acknowledged, Engine, Leader, Policy, Stored, Sync, Term, history_json, to_json, utc
+from failover_agent.model import Acknowledged, Leader, Stored, Sync, Term, history_json, to_json, utc
+from failover_agent.note import LeaseNote, read_note
 from failover_agent.peer import Peer, PeerError
+from failover_agent.policy import Engine, Policy
 from failover_agent.seed import DataDirectory, SeedError
 
 from simulator import etcd as sim_etcd

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from failover_agent import __version__, config, daemon, gates, model
+from failover_agent import __version__, config, daemon, gates, model, policy
 from failover_agent.agent import Agent
 
 from scripts.docs.markdown import REFERENCE, TOP, DocsError, block, code, described, docstring, page, table
@@ -250,7 +250,7 @@ def pages() -> Mapping[Path, str]:
             table(("key", "type", "default", "meaning"), _fields(config.Config, CONFIG)),
             "`policy`, in seconds. The role writes those that differ by [profile](inventory.md#profiles), and those "
             "that it has a variable for.",
-            table(("key", "type", "default", "meaning"), _fields(model.Policy, POLICY)),
+            table(("key", "type", "default", "meaning"), _fields(policy.Policy, POLICY)),
             "## Keys in etcd",
             "Below `/failover/<estate>/`, each a JSON object.",
             *_keys(),
@@ -301,7 +301,7 @@ def _example() -> Any:
             vips=(config.Vip("site", "198.51.100.10", "primary"),),
             engine="mariadb",
             priority=lambda _host: 100,
-            policy=model.Policy(),
+            policy=policy.Policy(),
             runtime_directory="/nonexistent",
         ),
         host=SimpleNamespace(now=lambda: 0.0, wall=lambda: 0.0, held=lambda: {"site": False}),

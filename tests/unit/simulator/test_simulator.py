@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from failover_agent.model import Policy
+from failover_agent.policy import Policy
 
 from simulator import faults, mutations
 from simulator.campaign import campaign, quiet

@@ -45,7 +45,6 @@ from failover_agent.model import (
     OpenGate,
     Order,
     Pause,
-    Policy,
     Promote,
     Reclone,
     RecordSync,
@@ -69,6 +68,7 @@ from failover_agent.model import (
     utc,
 )
 from failover_agent.peer import Peer, PeerError
+from failover_agent.policy import Policy
 from failover_agent.seed import STAYS, DataDirectory, SeedError, clear, stream_backup
 
 _log = logging.getLogger("failover-agent")
@@ -87,6 +87,8 @@ _RECLONE_SECONDS = 60.0
 _APPLY_SECONDS, _APPLY_LONGEST = 10.0, 30.0
 #: So many times that a replica left the sync set are remembered.
 _LEFT_TIMES = 10
+#: How often (seconds) connections are looked at while all replicas are well.
+_SOCKETS_SECONDS = 5.0
 #: How often (seconds) an agent whose host is shut out is asked again.
 _SHUT_OUT_SECONDS = 3.0
 #: What the status says of divergent transactions that were saved.
@@ -192,6 +194,7 @@ class Agent:
         self._steady_since: dict[str, float] = {}
         self._left_at: dict[str, tuple[float, ...]] = {}
         self._away: set[str] = set()
+        self._sockets_seen_at = 0.0
         self._acks = -1
         self._last_words: tuple[str, ...] = ()
         self._followers_run: bool | None = None
@@ -267,7 +270,7 @@ class Agent:
             self._align_followers()
             self._align_events()
             self._align_shut_out()
-            self._reset_silent()
+            self._reset_silent(view)
             self._give_room(view)
 
     def pace(self) -> float:
@@ -921,15 +924,21 @@ class Agent:
             except HostError as error:
                 _log.error("%s", error)
 
-    def _reset_silent(self) -> None:
+    def _reset_silent(self, view: View) -> None:
         """End the connections of replicas that are silent, before they come back.
 
         When a replica connects while its old connection lives, MariaDB ends that first, and waits until the thread that
         takes acknowledgements has let go of it. That thread waits for its socket: until TCP hears that nobody is there
         any more, half a minute or more after the link is good again, nobody can connect, and no write is acknowledged
         (measured on 11.8.9: ``kill_zombie_dump_threads``, ``Ack_receiver::remove_slave``).
+
+        To look is dear on a host with much memory: the kernel goes through all of its table of connections.
         """
         if self._role == "primary" and self.config.engine == "mariadb":
+            all_well = not self._detached_since and set(view.database.attached) >= set(self.config.peers)
+            if all_well and view.now < self._sockets_seen_at + _SOCKETS_SECONDS:
+                return
+            self._sockets_seen_at = view.now
             try:
                 silent = self.host.reset_silent(self.config.policy.replica_loss)
             except (HostError, OSError) as error:
@@ -1049,6 +1058,11 @@ class Agent:
 
     def _name_of(self, address: str) -> str:
         return next((name for name, known in self.config.hosts.items() if known == address), address)
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this host was primary at the last look."""
+        return self._role == "primary"
 
     def role(self) -> dict[str, Any]:
         """The short answer for load balancers and probes; it asks nobody, so it never blocks."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from failover_agent.model import DEFAULT_PRIORITY, Engine, LastReplicaLoss, Policy
+from failover_agent.policy import DEFAULT_PRIORITY, Engine, LastReplicaLoss, Policy
 
 
 class ConfigError(Exception):

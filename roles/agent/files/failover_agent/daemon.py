@@ -144,7 +144,7 @@ def _move_etcd(agent: Agent, client: Client, stop: threading.Event) -> None:
     """
     others = (*agent.config.witnesses, *agent.config.peers.values())
     while not stop.wait(_MOVE_INTERVAL_SECONDS):
-        if agent.role()["role"] != "primary":
+        if not agent.is_primary:
             continue
         for address in others:
             try:

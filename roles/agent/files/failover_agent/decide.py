@@ -38,7 +38,6 @@ from failover_agent.model import (
     LiftFence,
     MakeReadOnly,
     OpenGate,
-    Policy,
     Promote,
     Reclone,
     RecordSync,
@@ -56,6 +55,7 @@ from failover_agent.model import (
     View,
     WaitForReplica,
 )
+from failover_agent.policy import Policy
 
 
 def must_fence(now: float, lease_valid_until: float, policy: Policy, *, writable: bool) -> bool:

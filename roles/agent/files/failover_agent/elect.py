@@ -30,7 +30,6 @@ from failover_agent.model import (
     Election,
     HandOver,
     Hold,
-    Policy,
     Salvage,
     Stored,
     Sync,
@@ -38,6 +37,7 @@ from failover_agent.model import (
     View,
     seconds_of,
 )
+from failover_agent.policy import Policy
 
 _HOUR = 3600.0
 

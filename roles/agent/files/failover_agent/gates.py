@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from failover_agent import gtid
-from failover_agent.model import DEFAULT_PRIORITY, Database, Engine, Lock, Policy, Stored
+from failover_agent.model import Database, Lock, Stored
+from failover_agent.policy import DEFAULT_PRIORITY, Engine, Policy
 
 
 @dataclass(frozen=True)

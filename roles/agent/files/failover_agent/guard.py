@@ -18,7 +18,7 @@ from pathlib import Path
 
 from failover_agent.config import Config
 from failover_agent.host import Host, HostError
-from failover_agent.lease import read_note
+from failover_agent.note import read_note
 from failover_agent.watchdog import Watchdog, timeout
 
 _log = logging.getLogger("failover-guard")

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -54,6 +53,7 @@ class Host:
         self._gate = self._runtime / "vip_primary"
         self._prepared = self._runtime / "gate-prepared"
         self._permit = self._runtime / "mariadb.env"
+        self._pid_file = Path(config.database_pid_file)
         # A file and no variable: the guard of a dead agent fences too, and the next agent has to know.
         self._fenced = self._runtime / "fenced"
         self._shut_out = self._runtime / "shut-out"
@@ -81,10 +81,11 @@ class Host:
     def database_alive(self) -> bool:
         """Whether the process of the database exists; cheap enough for ten times a second."""
         try:
-            pid = int(Path(self._config.database_pid_file).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            with self._pid_file.open("rb", buffering=0) as file:
+                os.kill(int(file.read(32)), 0)
+        except (OSError, ValueError, OverflowError):
             return False
-        return Path(f"/proc/{pid}").exists()
+        return True
 
     def start_database(self, *, keep_in_doubt: bool) -> None:
         """Start mariadbd with the ``init_rpl_role`` that the term asks for; returns before it answers.
@@ -294,8 +295,8 @@ class Host:
         path = Path(self._config.database_directory)
         while not path.exists():  # While a copy takes its place.
             path = path.parent
-        usage = shutil.disk_usage(path)
-        return usage.free / usage.total
+        disk = os.statvfs(path)
+        return disk.f_bavail / disk.f_blocks
 
 
 def _struggles(table: str, port: int) -> bool:

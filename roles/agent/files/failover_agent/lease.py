@@ -7,10 +7,10 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from failover_agent.etcd import Client, EtcdError
-from failover_agent.model import Policy
+from failover_agent.note import LeaseNote, read_note
+from failover_agent.policy import Policy
 
 _log = logging.getLogger("failover-agent.lease")
 #: A try to renew counts as unanswered after so long (seconds).
@@ -164,21 +164,3 @@ class Lease:
 
     def _load(self) -> LeaseNote:
         return read_note(self._path)
-
-
-class LeaseNote(NamedTuple):
-    """What outlives the agent: its lease, the end of it, up to when the host may be writable, and where it led last."""
-
-    lease: int = 0
-    valid_until: float = 0.0
-    until: float = 0.0
-    led: int = 0
-
-
-def read_note(path: Path) -> LeaseNote:
-    """The note of the agent's last life; zeros when there is none."""
-    try:
-        lease, valid_until, until, *led = path.read_text(encoding="utf-8").split()
-        return LeaseNote(int(lease), float(valid_until), float(until), int(led[0]) if led else 0)
-    except (OSError, ValueError):
-        return LeaseNote()

@@ -18,8 +18,8 @@ from failover_agent import agent as agent_module
 from failover_agent.agent import CommandError
 from failover_agent.etcd import EtcdError, Put
 from failover_agent.host import HostError
-from failover_agent.model import Policy
 from failover_agent.peer import PeerError
+from failover_agent.policy import Policy
 from failover_agent.seed import SeedError
 
 from simulator.etcd import Entry
@@ -248,6 +248,29 @@ class TestReplicasThatComeAndGo:
         world.agent("www1").resume("anna")
         world.run(5.0)
         assert mode() == "strict"
+
+
+class TestSilentConnections:
+    """To look for them costs the kernel a walk through all of its table."""
+
+    def test_are_looked_for_at_every_look_unless_all_replicas_are_well(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looks: list[float] = []
+        host = world.agent("www1").host
+        reset = host.reset_silent
+
+        def look(limit: float) -> frozenset[str]:
+            looks.append(world.now)
+            return reset(limit)
+
+        monkeypatch.setattr(host, "reset_silent", look)
+        world.run(20.0)
+        assert len(looks) in (4, 5)
+        world.cut("www1", "www2")
+        world.write("www1")
+        world.run(10.0)
+        assert len(looks) >= 10
 
 
 class TestPromotion:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from failover_agent.config import Config, ConfigError, Vip, load, parse
-from failover_agent.model import Policy
+from failover_agent.policy import Policy
 
 PKI = {"ca": "/pki/ca.crt", "certificate": "/pki/agent.crt", "key": "/pki/agent.key"}
 #: As the role writes it.

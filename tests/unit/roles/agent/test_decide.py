@@ -34,7 +34,6 @@ from failover_agent.model import (
     Member,
     OpenGate,
     Pause,
-    Policy,
     Promote,
     Reclone,
     RecordSync,
@@ -53,6 +52,7 @@ from failover_agent.model import (
     WaitForReplica,
     utc,
 )
+from failover_agent.policy import Policy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from failover_agent.election import ballot_from
-from failover_agent.model import Ballot, Policy, Term, to_json, utc
+from failover_agent.model import Ballot, Term, to_json, utc
 from failover_agent.peer import PeerError
+from failover_agent.policy import Policy
 
 from simulator.etcd import Entry
 from simulator.world import EPOCH, ETCD, Fault, World

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from failover_agent.mariadb import DatabaseError
-from failover_agent.model import Policy
+from failover_agent.policy import Policy
 
 from simulator.mariadb import MAX_CONNECTIONS
 from simulator.network import DATABASE

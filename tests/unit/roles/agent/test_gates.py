@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from failover_agent import gates
 from failover_agent.gates import Activity, HostFacts, Refusal, Request
-from failover_agent.model import Database, Engine, Leader, Lock, Member, Policy, Replication, Stored, Sync, Term
+from failover_agent.model import Database, Leader, Lock, Member, Replication, Stored, Sync, Term
+from failover_agent.policy import Engine, Policy
 
 HOSTS = ("www1", "www2")
 POLICY = Policy()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from failover_agent import guard as guard_module
 from failover_agent.guard import ARMED, GRACE_SECONDS, WRITABLE, Guard
-from failover_agent.model import Policy
+from failover_agent.policy import Policy
 
 from simulator.world import World
 

@@ -139,6 +139,20 @@ def mariadbd(config: Config, tmp_path: Path) -> subprocess.Popen[bytes]:
     return process
 
 
+def test_the_database_is_alive_while_its_process_is(
+    host: Host, config: Config, mariadbd: subprocess.Popen[bytes]
+) -> None:
+    assert host.database_alive()
+    mariadbd.kill()
+    mariadbd.wait()
+    assert not host.database_alive()
+    for text in ("", "nonsense", "99999999999999999999"):
+        Path(config.database_pid_file).write_text(text, encoding="utf-8")
+        assert not host.database_alive()
+    Path(config.database_pid_file).unlink()
+    assert not host.database_alive()
+
+
 class TestFence:
     """The port is shut, the server is killed."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from failover_agent.etcd import Client, EtcdError
 from failover_agent.lease import Lease
-from failover_agent.model import Policy
+from failover_agent.policy import Policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
