@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -48,29 +49,49 @@ def status(record: Recorder, bed: Bed, runs: int) -> None:
 def rest(record: Recorder, bed: Bed, runs: int) -> None:
     """Look what the agent uses on each data host while nothing happens: memory and, over a minute, CPU time.
 
-    Memory is resident memory of the agent and of its guard; what they share counts twice.
+    Memory is what is resident of the agent, and what its guard adds to that.
     """
     versions = {**own_versions(), **package_versions(bed, beds.DATA_HOSTS[0], ("python3",))}
     with record.part(REST, {"seconds": REST_SECONDS, "units": AGENT_UNITS}, versions) as part:
         for number in range(1, runs + 1):
             before, began, at = {host: used(bed, host) for host in beds.DATA_HOSTS}, time.monotonic(), now()
             time.sleep(REST_SECONDS)
-            for host, (cpu, _memory) in before.items():
-                cpu_now, memory = used(bed, host)
+            for host, (cpu, *_memory) in before.items():
+                cpu_now, memory, guard = used(bed, host)
                 took = time.monotonic() - began
-                detail = {"host": host, "memory_bytes": memory}
+                detail = {"host": host, "memory_bytes": memory, "guard_bytes": guard}
                 part.timing(Timing(number, at, round(took, 3), round(cpu_now - cpu, 3), detail=detail))
 
 
-def used(bed: Bed, host: str) -> tuple[float, int]:
-    """Return CPU seconds so far, with those of ended children, and resident bytes of the agent's processes."""
+def used(bed: Bed, host: str) -> tuple[float, int, int]:
+    """Return CPU seconds so far, with those of ended children; the agent's resident bytes, and those of its guard.
+
+    What the guard has of the same files as the agent, such as Python itself, is no more for its being there.
+    """
     shown = bed.shell(host, "systemctl", "show", "--property=MainPID", "--value", *AGENT_UNITS)
-    cpu, memory = 0, 0
+    cpu = 0
+    held: list[tuple[int, Counter[str]]] = []
     for pid in shown.split():
         stat = bed.shell(host, "cat", f"/proc/{pid}/stat").rpartition(")")[2].split()
         cpu += sum(int(ticks) for ticks in stat[11:15])
-        memory += int(stat[21]) * os.sysconf("SC_PAGE_SIZE")
-    return cpu / os.sysconf("SC_CLK_TCK"), memory
+        held.append(resident(bed.shell(host, "cat", f"/proc/{pid}/smaps")))
+    (agent, files), (guard, more) = held
+    return cpu / os.sysconf("SC_CLK_TCK"), agent + files.total(), guard + (more - files).total()
+
+
+def resident(smaps: str) -> tuple[int, Counter[str]]:
+    """Return the resident bytes of a process that are its own, and those of each file (smaps of proc(5))."""
+    own, files, path = 0, Counter[str](), ""
+    for line in smaps.splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            path = words[5] if len(words) > 5 else ""
+        elif words[0] == "Rss:":
+            files[path] += int(words[1]) * 1024
+        elif words[0] == "Anonymous:":
+            own += int(words[1]) * 1024
+            files[path] -= int(words[1]) * 1024
+    return own, files
 
 
 def setups(record: Recorder, folder: Path, runs: int, say: Say) -> Bed:

@@ -68,7 +68,7 @@ def test_nothing_has_no_median() -> None:
 
 
 def test_nothing_measured_reaches_nothing() -> None:
-    assert [figure.reached for figure in find([]).values()] == [None] * 9
+    assert [figure.reached for figure in find([]).values()] == [None] * 10
 
 
 def test_counts_of_all_runs_add_up() -> None:
@@ -143,14 +143,17 @@ def test_help_is_judged_by_its_cpu_time() -> None:
 
 def test_the_agent_at_rest_is_judged_on_every_host() -> None:
     runs = [
-        replace(timing(1, 60.0, cpu=cpu), detail={"memory_bytes": memory * 2**20})
+        replace(timing(1, 60.0, cpu=cpu), detail={"memory_bytes": memory * 2**20, "guard_bytes": 9 * 2**20})
         for cpu, memory in ((0.3, 38), (0.6, 39))
     ]
     found = find([part(REST, timings=runs)])
     assert found["agent's memory, at rest"].reached is True
     assert found["agent's CPU, at rest"].measured == summarise([0.5, 1.0])
-    runs.append(replace(timing(1, 60.0, cpu=0.66), detail={"memory_bytes": 41 * 2**20}))
+    assert found["guard's memory, at rest"].measured == summarise([9.0, 9.0])
+    more = {"memory_bytes": 41 * 2**20, "guard_bytes": 11 * 2**20}
+    runs.append(replace(timing(1, 60.0, cpu=0.66), detail=more))
     found = find([part(REST, timings=runs)])
+    assert found["guard's memory, at rest"].reached is False
     assert found["agent's memory, at rest"].reached is False
     assert found["agent's CPU, at rest"].reached is False
 
