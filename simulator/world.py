@@ -20,7 +20,7 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -538,8 +538,19 @@ class SimHost(Host):
         return {self._machine.address, *({VIP} if self._machine.holds_vip else ())}
 
     def kill_sockets(self, address: str) -> None:
-        """ss -K."""
-        self._do("kill_sockets", lambda: self._machine.reset_addresses.append(address))
+        """ss -K. What is sent from an address that is gone reaches nobody."""
+
+        def reset() -> None:
+            if address in self.addresses():
+                self._machine.reset_addresses.append(address)
+
+        self._do("kill_sockets", reset)
+
+    @contextlib.contextmanager
+    def refusing(self, addresses: Iterable[str]) -> Iterator[None]:
+        """Nobody connects here while an address moves."""
+        del addresses
+        yield
 
     @contextlib.contextmanager
     def no_connections(self, address: str) -> Iterator[None]:

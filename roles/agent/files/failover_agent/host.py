@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from failover_agent.config import Config
@@ -21,6 +21,9 @@ _FENCE_TABLE = "failover_fence"
 #: How often (seconds) connections that must not be are reset.
 _RESET_SECONDS = 0.03
 _SHUT_OUT_TABLE = "failover_shut_out"
+_REFUSING_TABLE = "failover_refusing"
+#: For so long (seconds) connections are refused at most, should the agent die meanwhile.
+_REFUSED_SECONDS = 2
 _TCP = Path("/proc/net/tcp")
 #: The kind of timer there of a connection that asks whether it may send.
 _PROBES = "04:"
@@ -250,6 +253,33 @@ class Host:
     def kill_sockets(self, address: str) -> None:
         """Reset every TCP connection of a local address, so that no client waits for an answer that never comes."""
         run(["ss", "-K", "-t", "src", address], timeout=2.0)
+
+    @contextlib.contextmanager
+    def refusing(self, addresses: Iterable[str]) -> Iterator[None]:
+        """Meanwhile refuse new connections to the database over addresses of this host. Where nftables cannot do that,
+        they are taken.
+
+        The kernel itself ends it after a while: a rule that a dead agent left behind would refuse everybody.
+        """
+        table = f"table inet {_REFUSING_TABLE}"
+        none = f"{table} {{}}\ndelete {table}\n"
+        rules = "".join(
+            f"  set over_{number} {{ type {'ipv6' if ':' in address else 'ipv4'}_addr; flags timeout;"
+            f" elements = {{ {address} timeout {_REFUSED_SECONDS}s }}; }}\n"
+            f"  chain input_{number} {{ type filter hook input priority -180; {_family(address)} daddr @over_{number}"
+            f" tcp dport {self._ports()} tcp flags & (syn | ack) == syn reject with tcp reset; }}\n"
+            for number, address in enumerate(addresses)
+        )
+        rules = rules if self._config.engine != "none" else ""
+        if rules:
+            with contextlib.suppress(HostError):
+                run(["nft", "-f", "-"], feed=f"{none}{table} {{\n{rules}}}\n", timeout=1.0)
+        try:
+            yield
+        finally:
+            if rules:
+                with contextlib.suppress(HostError):
+                    run(["nft", "-f", "-"], feed=none, timeout=1.0)
 
     @contextlib.contextmanager
     def no_connections(self, address: str) -> Iterator[None]:

@@ -331,26 +331,38 @@ class Switchover:
     def _move(self, connection: Connection | None = None, attaching: int = 0) -> None:
         """Let the address go. The other side has left FAULT already, so keepalived there takes it at once.
 
+        What came over it is ended first. Nothing can be sent from an address that is gone, no reset either: whoever
+        waits for an answer just then would wait until he gives up by himself. And he who came again meanwhile, too.
         ``connection`` is one to the database, if there is one; ``attaching`` the session there that must live on.
         """
         host, config = self.agent.host, self.agent.config
-        following = [vip for vip in config.vips if vip.follows == "primary"]
-        with self._step("move_address", "Hand the address over"):
-            held = host.addresses()
-            host.close_gate()
-            deadline = time.monotonic() + 1.0
-            left = {vip.address for vip in following if vip.address in held}
-            while left and time.monotonic() < deadline:
-                time.sleep(0.004)
-                left &= host.addresses()
-        with self._step("reset_sockets", "End the sessions that came over the old address"):
-            for vip in following:
-                host.kill_sockets(vip.address)
+        addresses = [vip.address for vip in config.vips if vip.follows == "primary"]
+        trouble: HostError | None = None
+        with host.refusing(addresses):
+            try:
+                with self._step("reset_sockets", "End the sessions that came over the address"):
+                    for address in addresses:
+                        host.kill_sockets(address)
+            except HostError as error:
+                trouble = error
+            with self._step("move_address", "Hand the address over"):
+                held = host.addresses()
+                host.close_gate()
+                deadline = time.monotonic() + 1.0
+                left = {address for address in addresses if address in held}
+                while left and time.monotonic() < deadline:
+                    time.sleep(0.004)
+                    left &= host.addresses()
+        with self._step("end_sessions", "End the sessions that are left"):
+            for address in addresses:
+                host.kill_sockets(address)
             if connection is not None:
                 self.agent.database.kill_clients(connection, keep=(attaching,))
         host.stop_followers()
         if left:
             raise HostError(f"keepalived did not release {', '.join(sorted(left))} within 1 s")
+        if trouble:
+            raise trouble
 
     # ---- undo
 

@@ -286,6 +286,25 @@ class TestAddresses:
         host.kill_sockets("198.51.100.10")
         assert calls() == ["ss -K -t src 198.51.100.10"]
 
+    def test_nobody_connects_to_the_database_while_an_address_moves(
+        self, host: Host, calls: Callable[[], list[str]]
+    ) -> None:
+        with host.refusing(["198.51.100.10", "2001:db8::10"]):
+            text = "\n".join(calls())
+            assert "type ipv4_addr; flags timeout; elements = { 198.51.100.10 timeout 2s }" in text
+            assert "ip6 daddr @over_1 tcp dport { 3306, 3307 } tcp flags & (syn | ack) == syn reject with" in text
+        ending = ["nft -f -", "table inet failover_refusing {}", "delete table inet failover_refusing"]
+        assert calls()[-3:] == ending
+        assert len(calls()) > 6
+        before = calls()
+        with host.refusing([]):
+            assert calls() == before
+
+    def test_an_address_moves_also_where_nobody_can_be_refused(self, host: Host, does: Does) -> None:
+        does("nft", "exit 1")
+        with host.refusing(["198.51.100.10"]):
+            pass
+
     def test_what_goes_to_the_database_of_another_host_is_reset_on_both_ports(
         self, host: Host, calls: Callable[[], list[str]]
     ) -> None:

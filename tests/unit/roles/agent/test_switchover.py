@@ -109,8 +109,9 @@ class TestSuccess:
             *before,
             "promote",
             "attach",
-            "move_address",
             "reset_sockets",
+            "move_address",
+            "end_sessions",
         }
         assert all(step["title"] and step["ms"] >= 0 for step in answer["steps"])
 

@@ -16,7 +16,7 @@ from simulator.world import ETCD, Fault, World
 
 from .test_switchover import on
 
-STEPS = ["check", "prepare", "fence", "move_address", "reset_sockets", "commit", "promote"]
+STEPS = ["check", "prepare", "fence", "reset_sockets", "move_address", "end_sessions", "commit", "promote"]
 
 
 def begin_switchover(world: World, host: str) -> None:
