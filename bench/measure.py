@@ -13,7 +13,7 @@ from typing import Any
 from failoverctl.conduct import SETTLE_TIMEOUT_SECONDS, STEADY_SECONDS
 from failoverctl.lab.errors import LabError
 from failoverctl.probe import Probe, ProbeError, ProbeFilesError, Target, load
-from failoverctl.probe.checker import Availability, History, NodeCheck, check, check_availability
+from failoverctl.probe.checker import Availability, History, NodeCheck, Objectives, check, check_availability
 from failoverctl.probe.model import Kind
 
 from bench import beds
@@ -60,7 +60,13 @@ class _Acted:
     error: str | None = None
 
 
-def move(plan: Plan, target: Target, folder: Path, *, module: str = OWN_PROBER) -> Move:
+SUDDEN = Objectives(hung_allowed=True)
+"""What is asked of a move that nobody planned: a host that is off resets no connection."""
+
+
+def move(
+    plan: Plan, target: Target, folder: Path, *, module: str = OWN_PROBER, objectives: Objectives | None = None
+) -> Move:
     """Make one move under load and return what clients saw from its beginning on.
 
     The measurement goes as `failoverctl switchover` does it: a baseline, the move, a while of good
@@ -80,7 +86,7 @@ def move(plan: Plan, target: Target, folder: Path, *, module: str = OWN_PROBER) 
         history = load(recording)
     except (BenchError, ProbeError, ProbeFilesError) as problem:
         return Move(plan.number, at, plan.source, plan.target, 0.0, "unknown", error=str(problem))
-    found = check(history)
+    found = check(history, objectives)
     if found.verdict == "pass" and acted.error is None:
         shutil.rmtree(recording)
     late = found.prober.late_ms

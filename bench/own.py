@@ -149,7 +149,8 @@ def power_losses(record: Recorder, bed: Bed, runs: int) -> None:
             target = beds.other(source)
             answer = f"http://{bed.addresses[target]}:{AGENT_PORT}/primary"
             act = partial(measure.lose_power, bed, source, answer, lambda: bed.failoverctl("status").status == 0)
-            part.move(measure.move(Plan(number, source, target, act), load(bed, number), bed.folder))
+            plan = Plan(number, source, target, act)
+            part.move(measure.move(plan, load(bed, number), bed.folder, objectives=measure.SUDDEN))
             # Several failovers an hour would be held back, and a person be asked: that is another drill.
             bed.failoverctl("resume-automation", "--yes")
 

@@ -52,8 +52,9 @@ def measure_power_losses(record: Recorder, bed: Bed, runs: int) -> None:
             # Patroni's REST API answers this with success on the leader only.
             answer = f"http://{bed.addresses[target]}:8008/primary"
             act = partial(measure.lose_power, bed, source, answer, partial(in_step, bed, target))
-            load = _load(bed, password, runs + number)
-            part.move(measure.move(Plan(number, source, target, act), load, bed.folder, module="bench.prober"))
+            plan, load = Plan(number, source, target, act), _load(bed, password, runs + number)
+            moved = measure.move(plan, load, bed.folder, module="bench.prober", objectives=measure.SUDDEN)
+            part.move(moved)
 
 
 def members(bed: Bed, asked: str = DATA_HOSTS[0]) -> Sequence[Mapping[str, Any]]:

@@ -12,11 +12,15 @@ import threading
 import time
 from collections.abc import Iterator
 
+import pymysql
 import pytest
+from pymysql.constants import CR
 
-from tests.e2e.conftest import DATA_HOSTS, Estate, other, wait_for
+from tests.e2e.conftest import DATA_HOSTS, NETWORK, Estate, other, wait_for
 
 pytestmark = pytest.mark.e2e
+
+VIP = str(NETWORK.network_address + 10)
 
 
 def packages(estate: Estate) -> dict[str, str]:
@@ -121,6 +125,34 @@ def refused(estate: Estate, code: str) -> None:
     estate.sql(
         before, "INSERT INTO failover_probe.writes(run_id, stream, seq, server) VALUES (UUID(), 0, 0, 'refused')"
     )
+
+
+def test_whoever_waits_for_an_answer_is_told_that_the_address_moved(estate: Estate) -> None:
+    """Nothing can be sent from an address that is gone: a client would wait until it gives up by itself."""
+    primary = estate.wait_settled()
+    estate.sql(primary, "CREATE USER e2e_waits@'%' IDENTIFIED BY 'for an answer'")
+    told: list[tuple[float, object]] = []
+
+    def wait() -> None:
+        with pymysql.connect(host=VIP, user="e2e_waits", password="for an answer", read_timeout=60) as connection:
+            try:
+                connection.cursor().execute("SELECT SLEEP(40)")
+            except pymysql.MySQLError as error:
+                told.append((time.monotonic(), error.args[0]))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    try:
+        wait_for(lambda: "SLEEP(40)" in estate.sql(primary, "SHOW PROCESSLIST"), 10.0)
+        estate.run("switchover", "--yes", "--no-measure")
+        ended = time.monotonic()
+        waiting.join(timeout=60.0)
+        ((at, code),) = told
+        assert code == CR.CR_SERVER_LOST
+        assert at < ended
+    finally:
+        waiting.join()
+        estate.sql(estate.wait_settled(), "DROP USER e2e_waits@'%'")
 
 
 def test_refused_long_transaction(estate: Estate) -> None:
