@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pymysql
 import pytest
@@ -127,32 +127,43 @@ def refused(estate: Estate, code: str) -> None:
     )
 
 
-def test_whoever_waits_for_an_answer_is_told_that_the_address_moved(estate: Estate) -> None:
-    """Nothing can be sent from an address that is gone: a client would wait until it gives up by itself."""
-    primary = estate.wait_settled()
+@contextlib.contextmanager
+def waiting_client(estate: Estate, primary: str) -> Iterator[Callable[[], tuple[float, object]]]:
+    """A client waits over the address for an answer; yields what says when (monotonic) and how it was told."""
     estate.sql(primary, "CREATE USER e2e_waits@'%' IDENTIFIED BY 'for an answer'")
     told: list[tuple[float, object]] = []
 
     def wait() -> None:
         with pymysql.connect(host=VIP, user="e2e_waits", password="for an answer", read_timeout=60) as connection:
             try:
-                connection.cursor().execute("SELECT SLEEP(40)")
+                connection.cursor().execute("SELECT SLEEP(55)")
             except pymysql.MySQLError as error:
                 told.append((time.monotonic(), error.args[0]))
+
+    def how() -> tuple[float, object]:
+        waiting.join()
+        (answer,) = told
+        return answer
 
     waiting = threading.Thread(target=wait)
     waiting.start()
     try:
-        wait_for(lambda: "SLEEP(40)" in estate.sql(primary, "SHOW PROCESSLIST"), 10.0)
-        estate.run("switchover", "--yes", "--no-measure")
-        ended = time.monotonic()
-        waiting.join(timeout=60.0)
-        ((at, code),) = told
-        assert code == CR.CR_SERVER_LOST
-        assert at < ended
+        wait_for(lambda: "SLEEP(55)" in estate.sql(primary, "SHOW PROCESSLIST"), 10.0)
+        yield how
     finally:
         waiting.join()
         estate.sql(estate.wait_settled(), "DROP USER e2e_waits@'%'")
+
+
+def test_whoever_waits_for_an_answer_is_told_that_the_address_moved(estate: Estate) -> None:
+    """Nothing can be sent from an address that is gone: a client would wait until it gives up by itself."""
+    primary = estate.wait_settled()
+    with waiting_client(estate, primary) as told:
+        estate.run("switchover", "--yes", "--no-measure")
+        ended = time.monotonic()
+        at, code = told()
+        assert code == CR.CR_SERVER_LOST
+        assert at < ended
 
 
 def test_refused_long_transaction(estate: Estate) -> None:
@@ -227,13 +238,17 @@ def test_locked(estate: Estate) -> None:
 def test_without_quorum_the_primary_goes_on_only_while_every_host_waits(estate: Estate) -> None:
     """Without a majority of etcd no primary is recorded; who cannot hear that the others wait fences itself in time."""
     primary = estate.wait_settled()
-    with stopped(estate, "etcd", other(primary), "witness"):
+    with waiting_client(estate, primary) as told, stopped(estate, "etcd", other(primary), "witness"):
         time.sleep(10.0)
         assert estate.role(primary) == "primary"
         estate.run("switchover", "--yes", "--no-measure", exit_code=3)
         assert "quorum_lost" in [refusal["code"] for refusal in estate.last_run()["refusals"]]
         with stopped(estate, "failover-agent", other(primary)):
             wait_for(lambda: estate.role(primary) == "fenced", 15.0)
+            fenced = time.monotonic()
+            at, code = told()
+            assert code == CR.CR_SERVER_LOST
+            assert at < fenced + 1.0, "a fence lets nothing out but that"
     estate.wait_settled()
 
 

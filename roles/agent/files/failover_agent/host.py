@@ -118,9 +118,12 @@ class Host:
         return self._fenced.exists()
 
     def fence(self) -> None:
-        """Shut the database's ports, then kill mariadbd at once. The ports first, so that no late answer gets out."""
+        """Shut the database's ports, then kill mariadbd at once. The ports first, so that no late answer gets out.
+
+        Only resets do: whoever waits for an answer is told that none will come, while the address is still here.
+        """
         self.withdraw_permit()
-        drop = f"tcp dport {self._ports()} drop; tcp sport {self._ports()} drop;"
+        drop = f"tcp flags & rst == rst accept; tcp dport {self._ports()} drop; tcp sport {self._ports()} drop;"
         rules = (
             f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\ntable inet {_FENCE_TABLE} {{\n"
             f"  chain input {{ type filter hook input priority -200; {drop} }}\n"
@@ -130,6 +133,7 @@ class Host:
         try:
             run(["nft", "-f", "-"], feed=rules, timeout=1.0)
             self._fenced.touch()
+            self._reset_clients()
         except HostError as error:
             problem = error
         try:
@@ -141,6 +145,22 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
         if problem:
             raise problem
+
+    def _reset_clients(self) -> None:
+        """Reset every connection over an address that follows the primary, and the others of the database's clients.
+
+        Those of the replicas are left: without them the database might acknowledge what no replica has. A reset is for
+        a process that lives; of a dead one's connections the kernel only sends the ends, which the fence drops.
+        """
+        clients = " and ".join(
+            [
+                f"sport = :{self._config.database_port}",
+                *(f"not dst {_literal(peer)}" for peer in self._config.peers.values()),
+            ]
+        )
+        over = [f"src {_literal(vip.address)}" for vip in self._config.vips if vip.follows == "primary"]
+        with contextlib.suppress(HostError):
+            run(["ss", "-K", "-t", " or ".join([*over, f"( {clients} )"])], timeout=0.3)
 
     def lift_fence(self) -> None:
         """Open the ports of the database again."""
@@ -252,7 +272,7 @@ class Host:
 
     def kill_sockets(self, address: str) -> None:
         """Reset every TCP connection of a local address, so that no client waits for an answer that never comes."""
-        run(["ss", "-K", "-t", "src", address], timeout=2.0)
+        run(["ss", "-K", "-t", "src", _literal(address)], timeout=2.0)
 
     @contextlib.contextmanager
     def refusing(self, addresses: Iterable[str]) -> Iterator[None]:
@@ -290,7 +310,7 @@ class Host:
         def reset() -> None:
             while not done.is_set():
                 with contextlib.suppress(HostError):
-                    run(["ss", "-K", "-t", "dst", address, "and", *ports.split()], timeout=1.0)
+                    run(["ss", "-K", "-t", "dst", _literal(address), "and", *ports.split()], timeout=1.0)
                 done.wait(_RESET_SECONDS)
 
         thread = threading.Thread(target=reset, name="reset", daemon=True)
@@ -366,6 +386,11 @@ def sync(path: Path) -> None:
 
 def _family(address: str) -> str:
     return "ip6" if ":" in address else "ip"
+
+
+def _literal(address: str) -> str:
+    """An address as ss(8) takes it: the last group of a bare IPv6 address would be its port."""
+    return f"[{address}]" if ":" in address else address
 
 
 def _table_exists() -> bool:

@@ -169,7 +169,28 @@ class TestFence:
         assert f"delete table {FENCE}" in rules
         for hook in ("input", "output"):
             ports = "{ 3306, 3307 }"
-            assert f"hook {hook} priority -200; tcp dport {ports} drop; tcp sport {ports} drop;" in rules
+            drop = f"tcp flags & rst == rst accept; tcp dport {ports} drop; tcp sport {ports} drop;"
+            assert f"hook {hook} priority -200; {drop}" in rules
+
+    def test_clients_are_told_before_the_server_dies_and_the_replicas_are_left(
+        self, host: Host, does: Does, mariadbd: subprocess.Popen[bytes], calls: Callable[[], list[str]]
+    ) -> None:
+        """Of a dead process's connections the kernel sends no reset any more."""
+        does("ss", f"kill -0 {mariadbd.pid} && echo alive >> $CALLS")
+        host.fence()
+        assert calls()[-2:] == [
+            "ss -K -t src 198.51.100.10 or ( sport = :3306 and not dst 198.51.100.12 )",
+            "alive",
+        ]
+        assert mariadbd.wait(10) == -9
+
+    @pytest.mark.parametrize("trouble", ["exit 1", "exec sleep 60"])
+    def test_clients_that_cannot_be_told_do_not_save_the_server(
+        self, host: Host, does: Does, mariadbd: subprocess.Popen[bytes], trouble: str
+    ) -> None:
+        does("ss", trouble)
+        host.fence()
+        assert mariadbd.wait(10) == -9
 
     def test_nobody_may_start_the_server_behind_the_fence(self, host: Host, config: Config) -> None:
         host.start_database(keep_in_doubt=True)
@@ -284,7 +305,8 @@ class TestAddresses:
 
     def test_connections_of_an_address_are_reset(self, host: Host, calls: Callable[[], list[str]]) -> None:
         host.kill_sockets("198.51.100.10")
-        assert calls() == ["ss -K -t src 198.51.100.10"]
+        host.kill_sockets("2001:db8::10")
+        assert calls() == ["ss -K -t src 198.51.100.10", "ss -K -t src [2001:db8::10]"]
 
     def test_nobody_connects_to_the_database_while_an_address_moves(
         self, host: Host, calls: Callable[[], list[str]]

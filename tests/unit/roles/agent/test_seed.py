@@ -71,6 +71,7 @@ Install = Callable[[str, str], None]
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Put a program on PATH."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # Whoever is killed leaves it there.
     programs = tmp_path / "bin"
     programs.mkdir()
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
