@@ -24,6 +24,8 @@ _SHUT_OUT_TABLE = "failover_shut_out"
 _REFUSING_TABLE = "failover_refusing"
 #: For so long (seconds) connections are refused at most, should the agent die meanwhile.
 _REFUSED_SECONDS = 2
+#: What opens a connection, for nftables.
+_NEW = "tcp flags & (syn | ack) == syn"
 _TCP = Path("/proc/net/tcp")
 #: The kind of timer there of a connection that asks whether it may send.
 _PROBES = "04:"
@@ -120,18 +122,16 @@ class Host:
     def fence(self) -> None:
         """Shut the database's ports, then kill mariadbd at once. The ports first, so that no late answer gets out.
 
-        Only resets do: whoever waits for an answer is told that none will come, while the address is still here.
+        Only resets do: whoever waits for an answer, or comes anew, is told that none will come while the address is
+        still here.
         """
         self.withdraw_permit()
-        drop = f"tcp flags & rst == rst accept; tcp dport {self._ports()} drop; tcp sport {self._ports()} drop;"
-        rules = (
-            f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\ntable inet {_FENCE_TABLE} {{\n"
-            f"  chain input {{ type filter hook input priority -200; {drop} }}\n"
-            f"  chain output {{ type filter hook output priority -200; {drop} }}\n}}\n"
-        )
         problem = None
         try:
-            run(["nft", "-f", "-"], feed=rules, timeout=1.0)
+            try:
+                self._shut(refusing=True)
+            except HostError:  # Perhaps this kernel cannot refuse.
+                self._shut(refusing=False)
             self._fenced.touch()
             self._reset_clients()
         except HostError as error:
@@ -145,6 +145,18 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
         if problem:
             raise problem
+
+    def _shut(self, *, refusing: bool) -> None:
+        ports = self._ports()
+        refuse = f"tcp dport {ports} {_NEW} reject with tcp reset; " if refusing else ""
+        drop = f"tcp dport {ports} drop; tcp sport {ports} drop;"
+        told = "tcp flags & rst == rst accept;"
+        rules = (
+            f"table inet {_FENCE_TABLE} {{}}\ndelete table inet {_FENCE_TABLE}\ntable inet {_FENCE_TABLE} {{\n"
+            f"  chain input {{ type filter hook input priority -200; {told} {refuse}{drop} }}\n"
+            f"  chain output {{ type filter hook output priority -200; {told} {drop} }}\n}}\n"
+        )
+        run(["nft", "-f", "-"], feed=rules, timeout=0.5)
 
     def _reset_clients(self) -> None:
         """Reset every connection over an address that follows the primary, and the others of the database's clients.
@@ -160,7 +172,7 @@ class Host:
         )
         over = [f"src {_literal(vip.address)}" for vip in self._config.vips if vip.follows == "primary"]
         with contextlib.suppress(HostError):
-            run(["ss", "-K", "-t", " or ".join([*over, f"( {clients} )"])], timeout=0.3)
+            run(["ss", "-K", "-t", " or ".join([*over, f"( {clients} )"])], timeout=0.2)
 
     def lift_fence(self) -> None:
         """Open the ports of the database again."""
@@ -287,7 +299,7 @@ class Host:
             f"  set over_{number} {{ type {'ipv6' if ':' in address else 'ipv4'}_addr; flags timeout;"
             f" elements = {{ {address} timeout {_REFUSED_SECONDS}s }}; }}\n"
             f"  chain input_{number} {{ type filter hook input priority -180; {_family(address)} daddr @over_{number}"
-            f" tcp dport {self._ports()} tcp flags & (syn | ack) == syn reject with tcp reset; }}\n"
+            f" tcp dport {self._ports()} {_NEW} reject with tcp reset; }}\n"
             for number, address in enumerate(addresses)
         )
         rules = rules if self._config.engine != "none" else ""

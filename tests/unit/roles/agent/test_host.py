@@ -167,10 +167,20 @@ class TestFence:
         assert told[0] == "nft -f -"
         rules = "\n".join(told[1:])
         assert f"delete table {FENCE}" in rules
-        for hook in ("input", "output"):
-            ports = "{ 3306, 3307 }"
-            drop = f"tcp flags & rst == rst accept; tcp dport {ports} drop; tcp sport {ports} drop;"
-            assert f"hook {hook} priority -200; {drop}" in rules
+        ports, told = "{ 3306, 3307 }", "tcp flags & rst == rst accept;"
+        drop = f"tcp dport {ports} drop; tcp sport {ports} drop;"
+        refuse = f"tcp dport {ports} tcp flags & (syn | ack) == syn reject with tcp reset;"
+        assert f"hook input priority -200; {told} {refuse} {drop} }}" in rules
+        assert f"hook output priority -200; {told} {drop} }}" in rules
+
+    def test_a_kernel_that_cannot_refuse_drops(
+        self, host: Host, does: Does, mariadbd: subprocess.Popen[bytes], calls: Callable[[], list[str]]
+    ) -> None:
+        does("nft", 'tail -n 9 "$CALLS" | grep -q reject && exit 1')
+        host.fence()
+        assert host.fenced
+        assert mariadbd.wait(10) == -9
+        assert sum("reject" in line for line in calls()) == 1
 
     def test_clients_are_told_before_the_server_dies_and_the_replicas_are_left(
         self, host: Host, does: Does, mariadbd: subprocess.Popen[bytes], calls: Callable[[], list[str]]
