@@ -72,7 +72,9 @@ def test_switchover_there_and_back_under_load(estate: Estate) -> None:
         probe = run["probe"]
         assert probe["writes"]["acknowledged"] > 100
         assert (probe["writes"]["lost"], probe["writes"]["unexpected"], probe["writes"]["hung"]) == (0, 0, 0)
-        assert probe["writes"]["outage_seconds"] > 0.0, "a prober that saw nothing was not looking"
+        # The pause may be shorter than what counts as one, but who looks has written on both.
+        served = [each["server"] for each in probe["writes"]["servers"]]
+        assert served == [before, other(before)]
         assert probe["http"]["acknowledged"] > 100
         assert estate.wait_settled() == other(before)
 
