@@ -78,6 +78,10 @@ def _no_margin() -> list[Replacement]:
     return [(decide, "must_fence", late), (switchover, "must_fence", late), (guard.Guard, "__init__", begin)]
 
 
+def _blind_guard() -> list[Replacement]:
+    return [(guard.Guard, "look", lambda _self: guard.IDLE_SECONDS)]
+
+
 def _no_fence() -> list[Replacement]:
     return [(agent.Agent, "guard", _nothing)]
 
@@ -285,7 +289,7 @@ def _loud() -> list[Replacement]:
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation("fence_margin", "the guards fence after the end of the lease", "I1", _no_margin),
     Mutation("no_guard", "the agent does not guard its lease", "I1", _no_fence),
-    Mutation("no_second_guard", "nobody fences for a frozen agent", "I1", lambda: [(guard.Guard, "look", _nothing)]),
+    Mutation("no_second_guard", "nobody fences for a frozen agent", "I1", _blind_guard),
     Mutation("lease_from_answer", "the lease counts from the answer, not from the request", "I1", _renewed(_answered)),
     Mutation("any_lease", "a new lease counts before the leader key hangs on it", "I1", _renewed(_leads_by_any)),
     Mutation("sync_after", "the primary stops waiting before sync says so", "I2, I4", _decided(_stop_before_record)),

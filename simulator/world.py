@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import shutil
 import tempfile
 import threading
@@ -32,9 +33,9 @@ from failover_agent.config import Config, Pki, Vip
 from failover_agent.daemon import _move_etcd, _Waker
 from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.gtid import Gtid
-from failover_agent.guard import GRACE_SECONDS, INTERVAL_SECONDS, WRITABLE, Guard
+from failover_agent.guard import WRITABLE, Guard
 from failover_agent.host import Host, HostError
-from failover_agent.lease import _PATIENCE_SECONDS, Lease
+from failover_agent.lease import Lease
 from failover_agent.mariadb import Connection, DatabaseError, MariaDB, Received
 from failover_agent.model import Acknowledged, Leader, Stored, Sync, Term, history_json, to_json, utc
 from failover_agent.note import LeaseNote, read_note
@@ -964,12 +965,11 @@ class World:
         while True:
             if self.in_memory:
                 machine.appeared.wait_for(lambda: agent.may_be_writable)
-            until_due = agent.lease.leads_until - self.policy.fence_margin - agent.host.now()
-            self.kernel.sleep(max(1, -(-until_due // GUARD_SECONDS)) * GUARD_SECONDS)
-            try:
+            # The daemon logs what fails; the next round tries again.
+            with contextlib.suppress(HostError):
                 agent.guard()
-            except HostError:
-                continue  # The daemon logs it; the next round tries again.
+            due_in = agent.fence_at() - agent.host.now()
+            self.kernel.sleep(due_in if 0.0 < due_in < math.inf else GUARD_SECONDS)
 
     def start_guard(self, machine: Machine) -> None:
         """systemd starts the second guard."""
@@ -980,24 +980,17 @@ class World:
             self.kernel.spawn(machine.guard_process, self._second_guard, machine)
 
     def _second_guard(self, machine: Machine) -> None:
-        guard, margin = machine.guard, self.policy.fence_margin - GRACE_SECONDS
         while True:
-            left = 0.0
+            pause = machine.guard.look()
             if self.in_memory:
                 machine.appeared.wait_for(lambda: WRITABLE in machine.runtime or machine.gate_prepared)
-                note = machine.lease_note
-                until = note.until if WRITABLE in machine.runtime else note.valid_until
-                left = until - margin - self.kernel.now - machine.clock_offset
-            self.kernel.sleep(max(1, -(-left // INTERVAL_SECONDS)) * INTERVAL_SECONDS)
-            guard.look()
+            self.kernel.sleep(pause)
 
     def _failsafe(self, agent: Agent) -> None:
-        """The failsafe's thread. Before a renewal is overdue a round changes nothing, so those are left out."""
-        policy, lease = self.policy, agent.lease
+        """The failsafe's thread."""
+        lease = agent.lease
         while True:
-            due = lease.valid_until - policy.lease_ttl + policy.renew_interval + _PATIENCE_SECONDS
-            rounds = -(-(due - agent.host.now()) // FAILSAFE_SECONDS)
-            self.kernel.sleep(max(1, rounds) * FAILSAFE_SECONDS)
+            self.kernel.sleep(max(lease.overdue_at - agent.host.now(), FAILSAFE_SECONDS))
             agent.failsafe()
 
     def _loop(self, agent: Agent) -> None:

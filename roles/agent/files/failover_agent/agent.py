@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -182,6 +183,8 @@ class Agent:
         self.promising = threading.Lock()
         self.wake = threading.Event()
         self.elector = Elector(self)
+        #: Called when clients may be able to write here from now on: there is a deadline to guard.
+        self.rouse_guard: Callable[[], None] = _nobody_sleeps
         self.promised_until = 0.0
         self.prepared_for = ""
         self.prepared_until = 0.0
@@ -241,7 +244,10 @@ class Agent:
             self._writable_marker.touch()
         elif not value:
             self._writable_marker.unlink(missing_ok=True)
+        began = value and not self._may_be_writable
         self._may_be_writable = value
+        if began:
+            self.rouse_guard()
 
     # ------------------------------------------------------------------------------------------------ the loop
 
@@ -391,7 +397,7 @@ class Agent:
         return {term: ago + began for term, began in self._terms.items()}
 
     def guard(self) -> None:
-        """Fence when the lease is about to end. Called ten times a second by a thread that waits for nothing else."""
+        """Fence when the lease is about to end. Called at :meth:`fence_at`, by a thread that waits for nothing else."""
         if not decide.must_fence(
             self.host.now(),
             self.lease.leads_until,
@@ -406,11 +412,17 @@ class Agent:
         self._fence()
 
     def failsafe(self) -> None:
+    def fence_at(self) -> float:
+        """When (``host.now()``) :meth:`guard` is due, unless the lease is renewed before; infinity while nothing is
+        writable here.
+        """
+        return decide.fence_at(self.lease.leads_until, self.config.policy) if self.may_be_writable else math.inf
+
         """While etcd is silent: go on being primary as long as every other data host promises to begin no election.
 
-        Called four times a second by a thread of its own. A promise holds for a lease from when it was given, which is
-        later than when it was asked for. It only ever extends a deadline that has not passed (databases.md 5.3, rule
-        3; the idea is Patroni's).
+        Called four times a second, while a renewal is overdue, by a thread of its own. A promise holds for a lease from
+        when it was given, which is later than when it was asked for. It only ever extends a deadline that has not
+        passed (databases.md 5.3, rule 3; the idea is Patroni's).
         """
         policy, now = self.config.policy, self.host.now()
         last = self._last
@@ -1565,6 +1577,10 @@ def election_of(stored: Stored | None) -> dict[str, Any] | None:
 
 
 def _looked_at(stored: Stored) -> int:
+def _nobody_sleeps() -> None:
+    """No guard has to be roused."""
+
+
     """The revision of the key by which a person says to have looked."""
     return stored.revisions.get("acknowledged", 0)
 

@@ -64,7 +64,12 @@ def must_fence(now: float, lease_valid_until: float, policy: Policy, *, writable
     ``now`` and ``lease_valid_until`` are seconds of CLOCK_BOOTTIME; the lease is counted from the time its last
     successful renewal was *sent*, which is never later than etcd's own count.
     """
-    return writable and now >= lease_valid_until - policy.fence_margin
+    return writable and now >= fence_at(lease_valid_until, policy)
+
+
+def fence_at(lease_valid_until: float, policy: Policy) -> float:
+    """When (seconds of CLOCK_BOOTTIME) a writable database has to be fenced unless the lease is renewed before."""
+    return lease_valid_until - policy.fence_margin
 
 
 def decide(view: View, policy: Policy) -> tuple[Action, ...]:

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A second, tiny process that fences when the agent cannot: it is stopped, frozen, or dies again and again.
 
-The agent guards its lease itself, ten times a second. This process only reads what the agent left behind, the file that
-says that clients may be able to write here and the file with the deadline of the lease, and acts when the deadline
-passes and the agent has not. It asks nobody, takes no role, and shares nothing with the agent but the code of a fence.
+The agent guards its lease itself. This process only reads what the agent left behind, the file that says that clients
+may be able to write here and the file with the deadline of the lease, and acts when the deadline passes and the agent
+has not. It asks nobody, takes no role, and shares nothing with the agent but the code of a fence.
 Of a host that was only prepared for a planned switchover it shuts the gate when its own lease ends.
 
 Where the host has a watchdog, this process keeps it quiet (:mod:`failover_agent.watchdog`), so that a host that stands
@@ -26,9 +26,13 @@ _log = logging.getLogger("failover-guard")
 WRITABLE = "may-be-writable"
 #: The file that says that a watchdog is armed.
 ARMED = "watchdog-armed"
-#: How long (seconds) after the agent should have fenced this process does, and how often it looks.
+#: How long (seconds) after the agent should have fenced this process does.
 GRACE_SECONDS = 0.3
+#: How often (seconds) it looks while it has to: a fence did not work, or a watchdog is to be kept quiet.
 INTERVAL_SECONDS = 0.2
+#: How often (seconds) it looks at least, as a host may become writable, or be suspended while its lease goes on. Even
+#: for an agent that is frozen as it makes its host writable it fences within the margin.
+IDLE_SECONDS = 0.5
 
 
 class Guard:
@@ -42,15 +46,16 @@ class Guard:
         self._writable = runtime / WRITABLE
         self._lease = runtime / "lease"
 
-    def look(self) -> None:
-        """Fence if it is time; what did not work is tried again at the next look."""
+    def look(self) -> float:
+        """Fence if it is time; what did not work is tried again at the next look. Seconds until that is due."""
         writable = self._writable.exists()
         if not writable and not self._host.gate_prepared:
-            return
+            return IDLE_SECONDS
         note = read_note(self._lease)
         left = (note.until if writable else note.valid_until) - self._host.now()
-        if left > self._margin - GRACE_SECONDS:
-            return
+        due_in = left - (self._margin - GRACE_SECONDS)
+        if due_in > 0.0:
+            return due_in
         _log.critical("the lease ends in %.1f s, and the agent does nothing: fencing", left)
         try:
             if self._database and writable:
@@ -59,8 +64,9 @@ class Guard:
             self._host.stop_followers()
         except HostError as error:
             _log.critical("fencing failed: %s", error)
-            return
+            return INTERVAL_SECONDS
         self._writable.unlink(missing_ok=True)
+        return INTERVAL_SECONDS
 
 
 def run(config: Config, stop: threading.Event) -> None:
@@ -74,8 +80,7 @@ def run(config: Config, stop: threading.Event) -> None:
     armed.unlink(missing_ok=True)
     if watchdog.armed:
         armed.touch()
-    while not stop.wait(INTERVAL_SECONDS):
-        guard.look()
+    while not stop.wait(min(guard.look(), INTERVAL_SECONDS if watchdog.armed else IDLE_SECONDS)):
         watchdog.keep(read_note(runtime / "lease").until, writable=(runtime / WRITABLE).exists())
     armed.unlink(missing_ok=True)
     watchdog.disarm()

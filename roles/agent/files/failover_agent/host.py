@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import threading
@@ -83,14 +84,21 @@ class Host:
         """systemd's ActiveState of the database unit: ``active``, ``activating``, ``inactive``, ``failed``, ..."""
         return run(["systemctl", "show", "-p", "ActiveState", "--value", self._config.database_unit]).strip()
 
-    def database_alive(self) -> bool:
-        """Whether the process of the database exists; cheap enough for ten times a second."""
+    def open_database(self) -> int:
+        """A file descriptor that is readable once the process of the database is dead (``pidfd_open(2)``); -1 when it
+        is.
+        """
         try:
             with self._pid_file.open("rb", buffering=0) as file:
-                os.kill(int(file.read(32)), 0)
+                process = os.pidfd_open(int(file.read(32)))
         except (OSError, ValueError, OverflowError):
-            return False
-        return True
+            return -1
+        ended = select.poll()
+        ended.register(process, select.POLLIN)
+        if ended.poll(0):
+            os.close(process)  # Dead, and not yet buried.
+            return -1
+        return process
 
     def start_database(self, *, keep_in_doubt: bool) -> None:
         """Start mariadbd with the ``init_rpl_role`` that the term asks for; returns before it answers.

@@ -69,9 +69,14 @@ class Lease:
     @property
     def overdue(self) -> bool:
         """Whether a renewal should have been answered by now."""
+        return self._now() > self.overdue_at
+
+    @property
+    def overdue_at(self) -> float:
+        """CLOCK_BOOTTIME seconds after which a renewal should have been answered."""
         with self._lock:
             since = self._valid_until - self._policy.lease_ttl
-        return self._now() > since + self._policy.renew_interval + _PATIENCE_SECONDS
+        return since + self._policy.renew_interval + _PATIENCE_SECONDS
 
     @property
     def unanswered(self) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
+import math
 import os
 import re
 import signal
@@ -23,7 +24,7 @@ from failover_agent import daemon
 from failover_agent.__main__ import main
 from failover_agent.agent import CommandError
 from failover_agent.config import Pki
-from failover_agent.daemon import _CommandServer, _guard, _HealthServer, _Waker, command
+from failover_agent.daemon import Guardian, _CommandServer, _HealthServer, _Waker, command
 from failover_agent.etcd import tls_context
 from failover_agent.peer import PeerError
 
@@ -272,8 +273,57 @@ class TestThreads:
             raise OSError("no space left on device")
 
         monkeypatch.setattr(world.agent("www1"), "guard", fail)
-        _guard(world.agent("www1"), stop)
+        Guardian(world.agent("www1")).keep(stop)
         assert len(rounds) == 3
+
+    def test_the_guard_sleeps_until_there_is_a_deadline(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        agent, stop, rounds = world.agent("www1"), threading.Event(), threading.Semaphore(0)
+        monkeypatch.setattr(daemon, "_GUARD_SLEEPS_SECONDS", 3600.0)
+        monkeypatch.setattr(agent, "guard", rounds.release)
+        monkeypatch.setattr(agent.host, "open_database", lambda: -1)
+        agent.may_be_writable = False
+        guardian = Guardian(agent)
+        thread = threading.Thread(target=guardian.keep, args=(stop,))
+        thread.start()
+        try:
+            assert rounds.acquire(timeout=10)
+            assert not rounds.acquire(timeout=0.3)
+            agent.may_be_writable = True
+            assert rounds.acquire(timeout=10), "it was not told"
+            agent.may_be_writable = True
+            assert not rounds.acquire(timeout=0.3), "nothing has begun"
+        finally:
+            stop.set()
+            guardian.rouse()
+            thread.join()
+
+    def test_a_fence_that_is_due_is_tried_again_soon(self, world: World) -> None:
+        agent = world.agent("www1")
+        guardian = Guardian(agent)
+        assert 0.1 < guardian._due_in() <= 0.5
+        world.cut("www1", ETCD)
+        assert agent.fence_at() == agent.lease.leads_until - agent.config.policy.fence_margin
+        agent.lease._leads_until = agent.host.now()
+        assert guardian._due_in() == 0.1
+        agent.may_be_writable = False
+        assert agent.fence_at() == math.inf
+        assert guardian._due_in() == 0.5
+
+    def test_a_database_that_dies_wakes_the_loop(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        agent = world.agent("www1")
+        with subprocess.Popen(["sleep", "60"]) as process:
+            opened = [os.pidfd_open(process.pid), -1]
+            monkeypatch.setattr(agent.host, "open_database", lambda: opened.pop(0))
+            guardian = Guardian(agent)
+            agent.wake.clear()
+            guardian._sleep(0.05)
+            assert not agent.wake.is_set()
+            process.kill()
+            guardian._sleep(60.0)
+            assert agent.wake.is_set()
+            agent.wake.clear()
+            guardian._sleep(0.05)
+            assert not agent.wake.is_set(), "told once"
 
     def test_etcd_coming_back_wakes_the_loop_once(self, world: World) -> None:
         agent = world.agent("www1")

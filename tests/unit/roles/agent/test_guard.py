@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from failover_agent import guard as guard_module
-from failover_agent.guard import ARMED, GRACE_SECONDS, WRITABLE, Guard
+from failover_agent.guard import ARMED, GRACE_SECONDS, IDLE_SECONDS, WRITABLE, Guard
 from failover_agent.policy import Policy
 
 from simulator.world import World
@@ -51,6 +51,12 @@ class TestInTheWorld:
         world.thaw("www2")
         assert world.come_to_rest() == ""
 
+    def test_it_says_when_it_has_to_look_again(self, world: World) -> None:
+        machines = world.machines
+        assert machines["www2"].guard.look() == IDLE_SECONDS
+        due = machines["www1"].lease_until - POLICY.fence_margin + GRACE_SECONDS
+        assert machines["www1"].guard.look() == pytest.approx(due - world.agent("www1").host.now())
+
     def test_a_host_that_was_never_primary_has_no_mark(self, world: World) -> None:
         marks = [(Path(each.config.runtime_directory) / WRITABLE).exists() for each in world.machines.values()]
         assert marks == [True, False]
@@ -60,13 +66,13 @@ def test_the_process_looks_and_says_whether_a_watchdog_is_armed(world: World, mo
     config = world.machines["www1"].config
     stop, looks = threading.Event(), list[bool]()
 
-    def look(_guard: Guard) -> None:
+    def look(_guard: Guard) -> float:
         looks.append((Path(config.runtime_directory) / ARMED).exists())
         stop.set()
+        return 3600.0
 
     monkeypatch.setattr(guard_module, "Host", lambda _config: world.agent("www1").host)
     monkeypatch.setattr(guard_module.Guard, "look", look)
-    monkeypatch.setattr(guard_module, "INTERVAL_SECONDS", 0.01)
     object.__setattr__(config, "watchdog_device", "")
     guard_module.run(config, stop)
     assert looks == [False]

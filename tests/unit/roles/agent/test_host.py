@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import select
 import subprocess
 import time
 from collections.abc import Callable
@@ -139,18 +140,24 @@ def mariadbd(config: Config, tmp_path: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_the_database_is_alive_while_its_process_is(
+def test_the_end_of_the_database_can_be_waited_for(
     host: Host, config: Config, mariadbd: subprocess.Popen[bytes]
 ) -> None:
-    assert host.database_alive()
+    process = host.open_database()
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    assert ended.poll(0) == []
     mariadbd.kill()
+    assert ended.poll(10_000) == [(process, select.POLLIN)]
+    os.close(process)
+    assert host.open_database() == -1, "it is dead, although nobody has waited for it"
     mariadbd.wait()
-    assert not host.database_alive()
-    for text in ("", "nonsense", "99999999999999999999"):
+    assert host.open_database() == -1
+    for text in ("", "nonsense", "0", "-1", "99999999999999999999"):
         Path(config.database_pid_file).write_text(text, encoding="utf-8")
-        assert not host.database_alive()
+        assert host.open_database() == -1
     Path(config.database_pid_file).unlink()
-    assert not host.database_alive()
+    assert host.open_database() == -1
 
 
 class TestFence:
