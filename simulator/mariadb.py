@@ -146,6 +146,7 @@ class Server:
         self._io_started = False
         self._io: Gtid | None = None
         self.io_error = ""
+        self._turned_away = False
         self._sql_running = False
         self.sql_error = _NO_ERROR
         self._applying = False
@@ -396,7 +397,7 @@ class Server:
 
     def _start_io(self) -> None:
         self._stop_io()
-        self._io_started, self.io_error = True, ""
+        self._io_started, self.io_error, self._turned_away = True, "", False
         self._life += 1
         self._connect(self._life)
 
@@ -430,7 +431,8 @@ class Server:
 
     def _let_in(self, source: Server) -> bool:
         """Whether the source has a connection left for a replica (1040)."""
-        return self.source_port == self.REPLICATION_PORT or not source.full
+        self._turned_away = self.source_port != self.REPLICATION_PORT and source.full
+        return not self._turned_away
 
     def _establish(self, life: int, source: Server) -> None:
         if life != self._life or not self._io_started or self.stream is not None or not self.running:
@@ -743,7 +745,7 @@ class Server:
                 "Using_Gtid": "Slave_Pos",
                 "Gtid_IO_Pos": self.io_position,
                 "Seconds_Behind_Master": (9 if self.relay else 0) if self._sql_running and self.stream else None,
-                "Last_IO_Errno": 1236 if self.io_error else 0,
+                "Last_IO_Errno": 1236 if self.io_error else 1040 if self._turned_away else 0,
                 "Last_IO_Error": self.io_error,
                 "Last_SQL_Errno": self.sql_error[0],
                 "Last_SQL_Error": self.sql_error[1],

@@ -472,6 +472,9 @@ def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) 
     if not _leads(stored, term.primary):
         return (Hold(f"{why}; and no primary leads at the moment", "diverged"),)
     told = Hold(why, "errant_gtid" if database.errant else "diverged")
+    if replication.turned_away:
+        # Where writes wait for this host, clients hold what it needs until it comes by the port that is its own.
+        return attach(f"{term.primary} has no connection left on the port for clients")
     if view.divergence == "":
         return (SaveDivergent(why), told)
     if not elect.lacks(view, stored.sync, term):

@@ -415,10 +415,11 @@ class MariaDB:
 
     def _port_of(self, address: str) -> int:
         """The port where the server at ``address`` takes replicas."""
-        config = self._config
-        if not self._answers(address, config.replication_port) and self._answers(address, config.database_port):
-            return config.database_port
-        return config.replication_port
+        own, clients = self._config.replication_port, self._config.database_port
+        # Asked twice: a link that came back after the first question is no reason to use the other port.
+        if self._answers(address, own) or not self._answers(address, clients) or self._answers(address, own):
+            return own
+        return clients
 
     def _answers(self, address: str, port: int) -> bool:
         """Whether somebody listens on a port of another host."""
@@ -623,6 +624,7 @@ def parse_replication(rows: list[dict[str, Any]]) -> Replication | None:
         error="; ".join(errors) if fatal else "",
         io_errno=int(row.get("Last_IO_Errno") or 0) if running == "No" else 0,
         sql_errno=int(row.get("Last_SQL_Errno") or 0) if str(row["Slave_SQL_Running"]) != "Yes" else 0,
+        turned_away=running == "Connecting" and int(row.get("Last_IO_Errno") or 0) == _FULL,
     )
 
 

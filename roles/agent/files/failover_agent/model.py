@@ -229,7 +229,10 @@ def seconds_of(at: str) -> float:
 
 @dataclass(frozen=True)
 class Replication:
-    """``SHOW REPLICA STATUS``, as far as the rules need it. ``io_errno`` and ``sql_errno`` are MariaDB's numbers."""
+    """``SHOW REPLICA STATUS``, as far as the rules need it. ``io_errno`` and ``sql_errno`` are MariaDB's numbers.
+
+    ``turned_away`` says that the other server had no connection left for it.
+    """
 
     host: str
     io_running: bool
@@ -241,6 +244,7 @@ class Replication:
     error: str = ""
     io_errno: int = 0
     sql_errno: int = 0
+    turned_away: bool = False
 
     @property
     def diverged(self) -> bool:

@@ -41,6 +41,7 @@ from failover_agent.model import (
     Salvage,
     SaveDivergent,
     StartAcknowledging,
+    StartApplying,
     StartDatabase,
     StepDown,
     StopAcknowledging,
@@ -65,7 +66,16 @@ NOW = 1000.0
 LEADING = (Promote, OpenGate, WaitForReplica, StopWaiting, RecordSync, Expel)
 #: What runs an election, and what only changes how this host follows.
 ELECTING = {BeginElection, CollectBallots, HandOver, CommitTerm, AbandonElection}
-FOLLOWING = {Attach, StartAcknowledging, StopAcknowledging, Salvage, SaveDivergent, Flashback, Reclone}
+FOLLOWING = {
+    Attach,
+    StartAcknowledging,
+    StopAcknowledging,
+    StartApplying,
+    Salvage,
+    SaveDivergent,
+    Flashback,
+    Reclone,
+}
 #: All that a host may do that is not named by the term.
 LESS: set[type[Action]] = {Hold, CloseGate, Fence, MakeReadOnly, LiftFence, StartDatabase} | FOLLOWING | ELECTING
 WALL = 1.79e9
@@ -97,6 +107,7 @@ replications = st.builds(
     lag_seconds=st.none() | st.integers(0, 9),
     error=st.sampled_from(("", "", "Table is full")),
     io_errno=st.sampled_from((0, 0, 0, 1236)),
+    turned_away=st.booleans(),
 )
 
 
@@ -876,6 +887,12 @@ def _other_cases() -> Iterator[tuple[str, View, list[str]]]:
     quiet = replace(REPLICA, semi_sync_replica=False)
     yield "member of three", member, []
     yield "member of three, silent", replace(member, database=quiet), ["StartAcknowledging"]
+    away = replace(REPLICATION, io_running=False, io_connecting=True, turned_away=True)
+    yield "turned away", replica(stored=OTHER, database=replace(REPLICA, replication=away)), ["Attach"]
+    back = view(addresses=HOSTS, stored=many, silenced=("www2",))
+    yield "one was silenced, and stayed", back, ["RecordSync"]
+    yield "one was silenced and is shut out", replace(back, shut_out=("www2",)), []
+    yield "one was silenced and is not connected", replace(back, database=alone), []
     yield "member of three, gave its word", replace(member, database=quiet, muted_at=8), []
     nobody = replace(member, stored=replace(OTHER, sync=Sync(3, "www2", ("www3",), "strict")))
     yield "no member of three", nobody, ["StopAcknowledging"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from failover_agent.mariadb import DatabaseError
+from failover_agent.mariadb import DatabaseError, MariaDB
 from failover_agent.policy import Policy
 
 from simulator.mariadb import MAX_CONNECTIONS
@@ -38,8 +38,18 @@ def test_the_replica_comes_back_and_nobody_waits_any_more(full: World) -> None:
     assert len(full.acknowledged) == MAX_CONNECTIONS
 
 
-def test_over_the_port_of_clients_it_would_not(full: World) -> None:
-    """The deadlock that the port is there for: the world knows it."""
+def test_who_came_over_the_port_of_clients_changes_to_the_other(full: World) -> None:
+    """Else it would be the deadlock that the port is there for."""
+    full.machines["www2"].server.source_port = 3306
+    full.network.heal()
+    full.run(60.0)
+    assert full.unsettled() == ""
+    assert full.machines["www2"].server.source_port == 3307
+
+
+def test_over_the_port_of_clients_nobody_is_let_in(full: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world knows the deadlock."""
+    monkeypatch.setattr(MariaDB, "_port_of", lambda _self, _address: 3306)
     full.machines["www2"].server.source_port = 3306
     full.network.heal()
     full.run(60.0)

@@ -103,6 +103,16 @@ def positions(binlog: str, applied: str, server: int = 1) -> Rows:
 class TestReplication:
     """SHOW SLAVE STATUS."""
 
+    @pytest.mark.parametrize(
+        ("running", "errno", "turned_away"),
+        [("Connecting", 1040, True), ("Connecting", 2003, False), ("Yes", 0, False), ("No", 1040, False)],
+    )
+    def test_turned_away(self, running: str, errno: int, turned_away: bool) -> None:
+        row = STATUS_11["healthy"][0] | {"Slave_IO_Running": running, "Last_IO_Errno": errno}
+        found = parse_replication([row])
+        assert found is not None
+        assert found.turned_away is turned_away
+
     @pytest.mark.parametrize("rows", [STATUS_10["healthy"], STATUS_11["healthy"]], ids=["10.11", "11.8"])
     def test_healthy(self, rows: Rows) -> None:
         found = parse_replication(rows)
@@ -630,6 +640,16 @@ class TestRoles:
         Server(open_ports=open_ports).attach(connection, "198.51.100.12")
         statement = next(each for each in connection.sent if each.startswith("CHANGE MASTER"))
         assert connection.arguments[connection.sent.index(statement)][1] == chosen
+
+    def test_a_link_that_comes_back_in_between_is_no_reason_for_the_port_of_clients(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection, answers = Script({"gtid_binlog_pos": positions("", "0-2-5")}), [False, True, True]
+        server = Server()
+        monkeypatch.setattr(server, "_answers", lambda _address, _port: answers.pop(0))
+        server.attach(connection, "198.51.100.12")
+        statement = next(each for each in connection.sent if each.startswith("CHANGE MASTER"))
+        assert connection.arguments[connection.sent.index(statement)][1] == 3307
 
     @pytest.mark.parametrize(
         ("port", "applied", "last"),
