@@ -318,7 +318,10 @@ class Server:
             known = [entry.sequence for entry in self.binlog[-1:]]
             if self.slave_pos:
                 known.append(gtid.parse(self.slave_pos).last[0].sequence)
-            self.binlog.append(Gtid(domain=0, sequence=max(known, default=0) + 1, server=self.server_id))
+            entry = Gtid(domain=0, sequence=max(known, default=0) + 1, server=self.server_id)
+            self.binlog.append(entry)
+            # What came before it is on the disk: transactions of the engine are committed in order.
+            self.newest = entry, self.kernel.now
             self.kernel.touch()
             self._send()
 

@@ -282,6 +282,10 @@ def _any_replica() -> list[Replacement]:
     return [(decide, "well", lambda *_arguments: True)]
 
 
+def _mute_for_good() -> list[Replacement]:
+    return [(decide, "_hear_again", lambda *_arguments: ())]
+
+
 def _loud() -> list[Replacement]:
     return [(decide, "_may_acknowledge", lambda *_arguments: True)]
 
@@ -299,7 +303,13 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("silent_members", "an election goes on without the members that are silent", "I3", _silent_members),
     Mutation("still_receiving", "a ballot is given without stopping to receive", "I3", _still_receiving),
     Mutation("loud_outsiders", "with three hosts all replicas acknowledge", "I3", _loud),
-    Mutation("no_expulsion", "a lost member's word counts after it left the set", "I3", _seen(silenced=_everybody)),
+    Mutation(
+        "no_expulsion",
+        "a lost member's word counts after it left the set",
+        "I3",
+        _seen(silenced=_everybody, shut_out=_everybody),
+    ),
+    Mutation("mute_for_good", "who was told to be silent, and stays a member, stays silent", "no stop", _mute_for_good),
     Mutation("blind_commit", "the new term is written without comparison", "I3", _blind_commit),
     Mutation("empty_promise", "failsafe is promised to everybody at any time", "I1", _empty_promise),
     Mutation("forgotten_promise", "a failsafe promise is not kept", "I1", _forgotten_promise),

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from failover_agent.policy import Policy
 from failoverctl.probe.checker import check_rows
@@ -53,7 +53,7 @@ def run(schedule: Schedule, log: Callable[[str], None] | None = None, policy: Po
         members=schedule.etcd_hosts,
         in_memory=True,
         tcp_gives_up_seconds=TCP_GIVES_UP_SECONDS,
-        policy=policy,
+        policy=replace(policy, on_last_replica_loss=schedule.on_last_replica_loss),
         engine=schedule.engine,
     )
     world.watches = True
@@ -127,7 +127,8 @@ def _play(world: World, schedule: Schedule, log: Callable[[str], None] | None) -
             return f"not whole {REST_SECONDS:g} s after the last fault: {unsettled}"
         if clients is None:
             return world.unsettled()
-        if schedule.single and clients.longest_pause > PAUSE_LIMIT_SECONDS:
+        limited = schedule.single and schedule.on_last_replica_loss == "degrade"  # Else writes wait for the replica.
+        if limited and clients.longest_pause > PAUSE_LIMIT_SECONDS:
             return f"writes paused for {clients.longest_pause:.1f} s after a single fault"
         return _judge(world, clients)
     except BrokenInvariantError as error:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from failover_agent.policy import Engine
+from failover_agent.policy import Engine, LastReplicaLoss
 
 from simulator.network import SERVICES
 
@@ -33,6 +33,8 @@ STORIES = Path(__file__).parent / "stories"
 VARIED = 4
 #: So many schedules have one without a database among them.
 WITHOUT_DATABASE = 8
+#: So many schedules have one among them where writes wait when no replica is left.
+WAITING = 16
 #: Operations of an agent at which something may strike; a name stands for all that begin with it.
 OPERATIONS = (
     "etcd",
@@ -146,6 +148,8 @@ class Schedule:
     single: bool = False
     #: Whether the estate has a database, or only what follows the primary.
     engine: Engine = "mariadb"
+    #: What becomes of writes when no replica is left.
+    on_last_replica_loss: LastReplicaLoss = "degrade"
 
     @property
     def etcd_hosts(self) -> tuple[str, ...]:
@@ -167,6 +171,8 @@ class Schedule:
             head.append("single")
         if self.engine != "mariadb":
             head.append(f"engine {self.engine}")
+        if self.on_last_replica_loss != "degrade":
+            head.append(f"on_last_replica_loss {self.on_last_replica_loss}")
         return "\n".join([*head, *map(str, self.events)]) + "\n"
 
 
@@ -177,6 +183,7 @@ def parse(text: str) -> Schedule:
     """
     seed, primary, single = 0, "www1", False
     engine: Engine = "mariadb"
+    loss: LastReplicaLoss = "degrade"
     hosts: tuple[str, ...] = ("www1", "www2")
     events = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -195,6 +202,8 @@ def parse(text: str) -> Schedule:
                     single = True
                 case ["engine", "mariadb" | "none" as name]:
                     engine = "none" if name == "none" else "mariadb"
+                case ["on_last_replica_loss", "degrade" | "block" as name]:
+                    loss = "block" if name == "block" else "degrade"
                 case [at, word, *options]:
                     parts = (option.partition("=") for option in options)
                     events.append(Event(float(at), word, tuple((key, value) for key, _equals, value in parts)))
@@ -202,7 +211,7 @@ def parse(text: str) -> Schedule:
                     raise ValueError(line)
         except ValueError as error:
             raise ScheduleError(f"line {number}: {line!r} is no line of a schedule") from error
-    return Schedule(seed, hosts, primary, tuple(events), single, engine)
+    return Schedule(seed, hosts, primary, tuple(events), single, engine, loss)
 
 
 def generate(seed: int) -> Schedule:
@@ -211,6 +220,8 @@ def generate(seed: int) -> Schedule:
         random = Random(seed)
         return vary(random.choice(stories()), random, seed)
     made = _generate(seed)
+    if seed % WAITING == 2:
+        return replace(made, on_last_replica_loss="block")
     if seed % WITHOUT_DATABASE:
         return made
     events = (event for event in made.events if event.word not in {"lag", "fill_disk"})

@@ -349,6 +349,7 @@ class Agent:
             known_term=self._known_term,
             divergence=self._divergence,
             silenced=self._silent_now(stored),
+            shut_out=self._shut_out_names(),
             muted_at=self._muted_at(),
             ordered=self.ordered,
             apply_again_at=self._apply_again_at,
@@ -411,13 +412,13 @@ class Agent:
         )
         self._fence()
 
-    def failsafe(self) -> None:
     def fence_at(self) -> float:
         """When (``host.now()``) :meth:`guard` is due, unless the lease is renewed before; infinity while nothing is
         writable here.
         """
         return decide.fence_at(self.lease.leads_until, self.config.policy) if self.may_be_writable else math.inf
 
+    def failsafe(self) -> None:
         """While etcd is silent: go on being primary as long as every other data host promises to begin no election.
 
         Called four times a second, while a renewal is overdue, by a thread of its own. A promise holds for a lease from
@@ -888,12 +889,12 @@ class Agent:
     def _silent_now(self, stored: Stored | None) -> tuple[str, ...]:
         """The replicas that gave their word for the sync set as it is, or are shut out."""
         revision = stored.revisions.get("sync", 0) if stored else -1
+        out = self._shut_out_names()
+        return tuple(name for name in self.config.peers if name in out or self._silenced.get(name) == revision)
+
+    def _shut_out_names(self) -> tuple[str, ...]:
         out = self.host.shut_out
-        return tuple(
-            name
-            for name, address in self.config.peers.items()
-            if address in out or self._silenced.get(name) == revision
-        )
+        return tuple(name for name, address in self.config.peers.items() if address in out)
 
     def _muted_at(self) -> int:
         try:
@@ -927,9 +928,9 @@ class Agent:
         back = set(out)
         if self._role == "primary":
             revision = stored.revisions.get("sync", 0)
-            back = {
-                address for name, address in self.config.peers.items() if address in out and self._mute(name, revision)
-            }
+            muted = [name for name in self._shut_out_names() if self._mute(name, revision)]
+            self._silenced |= dict.fromkeys(muted, revision)
+            back = {self.config.hosts[name] for name in muted}
         if back:
             try:
                 self.host.set_shut_out(out - back)
@@ -1576,11 +1577,11 @@ def election_of(stored: Stored | None) -> dict[str, Any] | None:
     return {"holder": leader.holder, "term": leader.term}
 
 
-def _looked_at(stored: Stored) -> int:
 def _nobody_sleeps() -> None:
     """No guard has to be roused."""
 
 
+def _looked_at(stored: Stored) -> int:
     """The revision of the key by which a person says to have looked."""
     return stored.revisions.get("acknowledged", 0)
 

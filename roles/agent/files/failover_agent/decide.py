@@ -221,7 +221,9 @@ def _sick(view: View, stored: Stored, policy: Policy) -> str:
 def _membership(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     """Keep ``sync`` and semi-sync in step with the replicas that are really there (I2, I4)."""
     if sync.mode == "strict":
-        return _shrink(view, stored, sync, policy) or _grow_strict(view, stored, sync, policy)
+        return (
+            _shrink(view, stored, sync, policy) or _hear_again(view, sync) or _grow_strict(view, stored, sync, policy)
+        )
     return _grow_degraded(view, stored, sync, policy)
 
 
@@ -251,10 +253,28 @@ def _shrink(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Act
     return (RecordSync(why, members=left, mode="strict" if left or block else "degraded"),)
 
 
+def _hear_again(view: View, sync: Sync) -> tuple[Action, ...]:
+    """Members that were told to be silent, as the set was about to go on without them, and that stayed in it: under the
+    next revision of the set they acknowledge again. Without that a set of which everybody came and went would wait for
+    a word that nobody may give. It is the same set, so an election asks the same hosts (I3).
+    """
+    mute = tuple(
+        name
+        for name in sync.members
+        if name in view.silenced and name not in view.shut_out and name in view.database.attached
+    )
+    why = f"{', '.join(mute)} stayed in the set, and may acknowledge again"
+    return (RecordSync(why, members=sync.members, mode="strict"),) if mute else ()
+
+
 def _grow_strict(view: View, stored: Stored, sync: Sync, policy: Policy) -> tuple[Action, ...]:
     if not view.database.semi_sync_primary:
         return (WaitForReplica("the sync set is strict"),)
     joined = tuple(name for name in _complete(view, stored, sync) if not _unsettled(view, name, policy))
+    if not sync.members:
+        loud = _loud(view, stored, joined)
+        if loud:
+            return loud
     why = f"{', '.join(joined)} has received everything"
     return (RecordSync(why, members=(*sync.members, *joined), mode="strict"),) if joined else ()
 
@@ -287,13 +307,20 @@ def _grow_degraded(view: View, stored: Stored, sync: Sync, policy: Policy) -> tu
     joined = _complete(view, stored, Sync(sync.term, sync.primary))
     if _many(view):
         joined = tuple(name for name in joined if name in sync.members)
-        loud = tuple(
-            name for name in view.addresses if joined and name not in joined and _may_be_loud(view, stored, name)
-        )
+        loud = _loud(view, stored, joined)
         if loud:
-            # One that was frozen when the set was given up goes on acknowledging when it thaws (I3).
-            return tuple(Expel("the set is about to promise something again", host=name) for name in loud)
+            return loud
     return (RecordSync(f"{', '.join(joined)} acknowledges", members=joined, mode="strict"),) if joined else ()
+
+
+def _loud(view: View, stored: Stored, joined: tuple[str, ...]) -> tuple[Action, ...]:
+    """Silence all others before a set without members gets its first ones: one that was frozen when the last set was
+    given up goes on acknowledging when it thaws (I3). With two data hosts there is no other.
+    """
+    loud = (name for name in view.addresses if joined and name not in joined and _may_be_loud(view, stored, name))
+    return (
+        tuple(Expel("the set is about to promise something again", host=name) for name in loud) if _many(view) else ()
+    )
 
 
 def _may_be_loud(view: View, stored: Stored, name: str) -> bool:
@@ -338,11 +365,13 @@ def _complete(view: View, stored: Stored, sync: Sync) -> tuple[str, ...]:
     not say that they are about to undo something.
 
     With two hosts the one that is connected must also be seen to acknowledge. With more, a host is recorded first, and
-    acknowledges second: as a member it is asked in every election, so what it confirms counts.
+    acknowledges second: as a member it is asked in every election, so what it confirms counts. So nobody can be seen to
+    acknowledge in a strict set without members, where all writes wait (policy ``block``).
     """
     database = view.database
     confirming = len(sync.members) if _many(view) else len(database.attached)
-    if database.semi_sync_clients < max(confirming, 1):
+    fewest = 0 if _many(view) and sync.mode == "strict" else 1
+    if database.semi_sync_clients < max(confirming, fewest):
         return ()
     return tuple(
         name
@@ -443,6 +472,9 @@ def _follow(
         return attach(f"replication from {term.primary} does not run")
     if not replication.uses_gtid:
         return attach(f"replication from {term.primary} goes by files and not by GTID")
+    if replication.turned_away:
+        # Where writes wait for this host, clients hold what it needs until it comes by the port that is its own.
+        return attach(f"{term.primary} has no connection left on the port for clients")
     if database.semi_sync_replica and not acknowledge:
         return (StopAcknowledging("no member of the sync set, so its word must not count"),)
     if acknowledge and not database.semi_sync_replica:
@@ -472,9 +504,6 @@ def _rejoin(view: View, stored: Stored, term: Term, error: str, policy: Policy) 
     if not _leads(stored, term.primary):
         return (Hold(f"{why}; and no primary leads at the moment", "diverged"),)
     told = Hold(why, "errant_gtid" if database.errant else "diverged")
-    if replication.turned_away:
-        # Where writes wait for this host, clients hold what it needs until it comes by the port that is its own.
-        return attach(f"{term.primary} has no connection left on the port for clients")
     if view.divergence == "":
         return (SaveDivergent(why), told)
     if not elect.lacks(view, stored.sync, term):

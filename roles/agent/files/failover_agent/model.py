@@ -355,8 +355,9 @@ class View:
     ``retry_at`` it begins no election, as it has given one up for the reason ``abandoned``. ``known_term`` is the
     highest term that this agent, or a peer it asked, has ever seen. ``divergence`` is how far the rejoin has come:
     nothing, ``saved``, ``flashed_back``. ``silenced`` names the lost replicas that certainly no longer acknowledge,
-    ``muted_at`` is the revision of ``sync`` up to which this host gave its word not to. ``ordered`` is what a person
-    has just asked of this host: to ``rejoin`` in spite of a pause and of the policy, or to ``reclone`` in any case.
+    ``shut_out`` those of them of which the firewall makes sure; ``muted_at`` is the revision of ``sync`` up to which
+    this host gave its word not to. ``ordered`` is what a person has just asked of this host: to ``rejoin`` in spite of
+    a pause and of the policy, or to ``reclone`` in any case.
     Before ``apply_again_at`` what could not be applied is not tried again.
     ``half_seeded`` says that a copy was begun here and never made ready.
     """
@@ -392,6 +393,7 @@ class View:
     known_term: int = 0
     divergence: str = ""
     silenced: tuple[str, ...] = ()
+    shut_out: tuple[str, ...] = ()
     muted_at: int = -1
     engine: Engine = "mariadb"
     ordered: Order = ""
