@@ -65,6 +65,10 @@ class _FailedError(Exception):
     """It went wrong on the way; the text says what."""
 
 
+class _OvertakenError(Exception):
+    """Another election has begun: it decides, or it comes to nothing and this one can go on. The text says which."""
+
+
 class Failover:
     """One failover by command."""
 
@@ -106,11 +110,21 @@ class Failover:
         if self.request.check:
             return self._result("possible")
         self._free_the_key(term)
-        stored = self._store.read()
-        if stored.term is not None and stored.term.term > term.term:
-            return self._outrun(stored.term)  # Automation was faster.
-        with self.agent.act:
-            self._after = self._elect(term)
+        policy = self.agent.config.policy
+        deadline = time.monotonic() + policy.election_limit + policy.lease_ttl + _ETCD_SECONDS
+        while True:
+            stored = self._store.read()
+            if stored.term is not None and stored.term.term > term.term:
+                return self._outrun(stored.term)  # Automation was faster.
+            try:
+                _insist_on_free(stored, term)
+                with self.agent.act:
+                    self._after = self._elect(term)
+                break
+            except _OvertakenError as other:
+                if time.monotonic() > deadline:
+                    raise _FailedError(str(other)) from other
+                time.sleep(_POLL_SECONDS)
         self._wait_until_writable(self._after)
         return self._result("promoted")
 
@@ -324,8 +338,7 @@ class Failover:
         """Without a database: name the best host that answers, in one step, so that nothing half-done is left."""
         with self._step("elect", "Choose who leads"):
             stored = self._store.read()
-            if stored.term != term or stored.leader is not None:
-                raise _FailedError(f"the estate changed meanwhile: {stored.term}, {stored.leader}")
+            _insist_on_free(stored, term)
             able = [name for name in self._candidates(self._survey(term), term) if name in stored.members]
             able.sort(key=lambda name: (name != self.request.to, -self.agent.config.priority(name), name))
             if not able or (self.request.to and able[0] != self.request.to):
@@ -340,12 +353,11 @@ class Failover:
             return self._name(term)
         with self._step("elect", "Let nobody else lead"):
             stored = self._store.read()
-            if stored.term != term or stored.leader is not None:
-                raise _FailedError(f"the estate changed meanwhile: {stored.term}, {stored.leader}")
+            _insist_on_free(stored, term)
             put = Put("leader", to_json(Leader(agent.config.host, following)), lease=agent.lease.id)
             with agent.no_promise(free=self._let_go):
                 if not self._store.commit(expected(stored, "leader", "term", "sync"), [put]):
-                    raise _FailedError("the estate changed meanwhile")
+                    raise _OvertakenError("the estate changed in the moment when the leader key was taken")
             stored = self._store.read()
         try:
             best, ballots = self._decide(stored, term, following)
@@ -442,6 +454,8 @@ class Failover:
             except EtcdError as error:
                 _log.warning("the commit gave no answer, reading what became of it: %s", error)
                 done = self._was_committed(stored, term)
+            if not done and not self._with_database:
+                raise _OvertakenError("another host was named in the same moment")
             if not done:
                 raise _FailedError("the estate changed meanwhile, so the term was not committed")
         _log.warning("term %d names %s, by command", following, best.host)
@@ -504,9 +518,13 @@ class Failover:
         try:
             yield
             outcome = "ok"
+        except _OvertakenError:
+            outcome = ""
+            raise
         finally:
             at, ms = ((started - self._began) * 1000, (time.monotonic() - started) * 1000)
-            self.steps.append(Step(name, title, round(at, 1), round(ms, 1), outcome))
+            if outcome:
+                self.steps.append(Step(name, title, round(at, 1), round(ms, 1), outcome))
 
     def _result(self, result: str, *, refusals: tuple[Refusal, ...] = (), error: str = "") -> dict[str, Any]:
         before, after = self._before, self._after
@@ -523,6 +541,18 @@ class Failover:
             "refusals": [dataclasses.asdict(refusal) for refusal in refusals],
             "error": error,
         }
+
+
+def _insist_on_free(stored: Stored, term: Term) -> None:
+    """Go on only while ``term`` is the last one and nobody leads, nor runs an election."""
+    leader = stored.leader
+    if stored.term == term and leader is None:
+        return
+    told = f"the estate changed meanwhile: {stored.term}, {leader}"
+    ahead = stored.term is not None and stored.term.term > term.term
+    if ahead or (stored.term == term and leader is not None and leader.term > term.term):
+        raise _OvertakenError(told)
+    raise _FailedError(told)
 
 
 def _behind(ballot: Ballot, everything: gtid.Position) -> int:

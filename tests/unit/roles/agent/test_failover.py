@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from failover_agent.failover import Failover
+from failover_agent.model import Term
 
 from simulator.world import ETCD, CrashError, Fault, SimRejoin, World
 
@@ -206,6 +208,43 @@ class TestPromoted:
         answer = world.failover("www2")
         assert (answer["result"], answer["to"]) == ("promoted", "www2")
         assert world.etcd.stored().history[-1].reason in {"failover", "forced"}
+
+    @pytest.mark.parametrize("held", [True, False])
+    @pytest.mark.parametrize("host", ["www2", "www3"])
+    def test_automation_may_begin_in_the_same_moment(
+        self, three: World, monkeypatch: pytest.MonkeyPatch, host: str, held: bool
+    ) -> None:
+        """Seen in the lab: etcd was back, and the agent that was asked had begun an election of its own.
+
+        ``held``: this run holds ``act`` already, so that another host begins.
+        """
+        name = "_elect" if held else "_free_the_key"
+        plain = getattr(Failover, name)
+        began: list[str] = []
+
+        def late(asked: Failover, term: Term) -> object:
+            answer = None if held else plain(asked, term)
+            if not began:
+                three.agent(host).resume("anna")
+            until = three.kernel.now + 5.0
+            while not began and three.kernel.now < until:
+                three.kernel.sleep(0.001)
+                leader = three.etcd.stored().leader
+                if leader is not None and leader.term > term.term:
+                    began.append(leader.holder)
+            return plain(asked, term) if held else answer
+
+        monkeypatch.setattr(Failover, name, late)
+        three.agent(host).pause("anna", "a look", 600.0)
+        three.write("www1")
+        three.run(0.2)
+        three.power_off("www1")
+        answer = three.failover(host)
+        assert began
+        assert (answer["result"], answer["error"]) == ("promoted", "")
+        assert answer["to"] == primary(three)
+        assert "failed" not in [step["outcome"] for step in answer["steps"]]
+        assert three.come_to_rest() == ""
 
 
 @pytest.mark.parametrize("fault", list(Fault))
