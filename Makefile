@@ -28,9 +28,9 @@ simulate: ## one million schedules of faults against the agents, on all cores; g
 	@scripts/bootstrap --tools
 	@.venv/bin/python -m simulator --first $(or $(FIRST),0) --count $(or $(COUNT),1000000)
 
-drill-matrix: ## every shipped drill on real hosts, three times each (root); later the rest: make drill-matrix GO_ON=1; as on real hosts: OVER_SSH=1; fewer: make drill-matrix RUNS=1 SCENARIOS="primary_power_loss"
+drill-matrix: ## every shipped drill on real hosts, three times each (root); later the rest: make drill-matrix GO_ON=1; more of each: MORE=1; as on real hosts: OVER_SSH=1; fewer: make drill-matrix RUNS=1 SCENARIOS="primary_power_loss"
 	@scripts/bootstrap --tools --lab
-	@.venv/bin/python -m bench.drills --runs $(or $(RUNS),3) $(if $(GO_ON),--go-on) $(if $(OVER_SSH),--over-ssh) $(SCENARIOS)
+	@.venv/bin/python -m bench.drills --runs $(or $(RUNS),3) $(if $(GO_ON),--go-on) $(if $(MORE),--more) $(if $(OVER_SSH),--over-ssh) $(SCENARIOS)
 
 build: ## the wheel and the collection, in dist/
 	@scripts/bootstrap --tools

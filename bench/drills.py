@@ -2,7 +2,8 @@
 
 Plays every shipped scenario, or those that are named, several times each on a lab of its own, and
 prints one table. Every run is written into the results file as soon as its scenario is through.
-With --go-on, the runs of an earlier results file count, and only what is missing is played.
+With --go-on, the runs of an earlier results file count, and only what is missing is played; with
+--more, they are kept and do not count.
 With --over-ssh, the hosts of the lab are treated as hosts of which nothing is known but how to
 reach them by ssh, and what only a lab can do to a host is left out.
 The lab is taken down in the end, also after Ctrl-C, unless --keep.
@@ -34,7 +35,7 @@ from failoverctl.render.table import short
 
 from bench import beds
 from bench.beds import Bed, BenchError
-from bench.machine import ROOT, commit, facts, load, now, own_versions, package_versions
+from bench.machine import ROOT, alike, commit, facts, load, now, own_versions, package_versions
 from bench.table import aligned, markdown
 
 FOLDER = ROOT / "build" / "drills"
@@ -237,7 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--layout", default="drill", help="of the lab [drill]")
     parser.add_argument("--over-ssh", action="store_true", help="break the hosts as one breaks real ones")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
-    parser.add_argument("--go-on", action="store_true", help="keep the runs of the results file, play what is missing")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--go-on", action="store_true", help="keep the runs of the results file, play what is missing")
+    earlier.add_argument("--more", action="store_true", help="keep the runs of the results file, play N more of each")
     asked = parser.parse_args(arguments)
     folder = (asked.folder or (FOLDER_OVER_SSH if asked.over_ssh else FOLDER)).absolute()
     known = scenario.load([], scenario.vocabulary())
@@ -250,9 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _publish(folder, FOLDER_OVER_SSH)
         if asked.scenarios == ["show"]:
             return _show(_read(folder / "results.json"))
-        before = _read(folder / "results.json") if asked.go_on else None
+        before = _read(folder / "results.json") if asked.go_on or asked.more else None
         asked_for = dict.fromkeys(asked.scenarios or playable(known, over_ssh=asked.over_ssh), asked.runs)
-        left = missing(asked_for, before)
+        left = missing(asked_for, before if asked.go_on else None)
         if before is not None and not left:
             return _show(before)
         return _play(left, before, folder, asked.layout, over_ssh=asked.over_ssh, keep=asked.keep)
@@ -288,8 +291,8 @@ def gone_on(before: Matrix | None, here: Matrix) -> Matrix:
         return here
     for name in ("machine", "layout", "versions"):
         old, new = getattr(before, name), getattr(here, name)
-        if old != new:
-            raise BenchError(f"--go-on: {name} in the results file: {old}; here: {new}")
+        if not (alike(old, new) if name == "machine" else old == new):
+            raise BenchError(f"{name} in the results file: {old}; here: {new}")
     commits = before.commit if here.commit in before.commit.split(", ") else f"{before.commit}, {here.commit}"
     return replace(before, commit=commits)
 

@@ -34,6 +34,18 @@ def facts() -> dict[str, Any]:
     }
 
 
+def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two descriptions are of machines of one kind.
+
+    What the kernel leaves of the memory differs by a few pages between two starts of one machine.
+    """
+    return {**one, "memory_bytes": _mib(one)} == {**other, "memory_bytes": _mib(other)}
+
+
+def _mib(described: Mapping[str, Any]) -> int:
+    return int(described.get("memory_bytes", 0)) >> 20
+
+
 def parse_cpu_model(cpuinfo: str) -> str:
     """Return the model name in the text of /proc/cpuinfo, `?` where it has none."""
     for line in cpuinfo.splitlines():

@@ -51,7 +51,7 @@ class Recorder:
         facts = machine.facts()
         known = results.read(path) if path.exists() else Results(machine=facts)
         # Parts measured on different machines in one table would compare the machines.
-        self.results = known if known.machine == facts else Results(machine=facts)
+        self.results = known if machine.alike(known.machine, facts) else Results(machine=facts)
 
     @contextmanager
     def part(self, name: str, settings: Mapping[str, Any], versions: Mapping[str, str]) -> Iterator[PartRecorder]:
