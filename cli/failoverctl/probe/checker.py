@@ -29,7 +29,7 @@ GOOD_RUN = 20
 MIN_ACKNOWLEDGED = 20
 """Fewer acknowledged operations than this prove nothing."""
 BASELINE_BAD_SHARE = 0.05
-"""Largest share of bad operations among the first GOOD_RUN of each stream."""
+"""Largest share of bad operations among those of the baseline, GOOD_RUN of each stream."""
 SHORTEST_STALL_SECONDS = 0.15
 """Waiting for less than this, all clients at once, is not worth a word."""
 STALL_SECONDS = 0.2
@@ -684,8 +684,12 @@ def check_prober(ops: Sequence[Op], meta: Meta) -> SelfCheck:
     )
 
 
-def check(history: History, objectives: Objectives | None = None) -> ProbeResult:
+def check(history: History, objectives: Objectives | None = None, *, broken_at: float | None = None) -> ProbeResult:
     """Return the verdict on a probe.
+
+    ``broken_at`` is when, in seconds since the plan's zero, somebody began to break something, after
+    he had waited until clients were served well; the baseline is then what was answered last before
+    it. Without it, the baseline is the first operations.
 
     ``fail`` needs a proof, ``pass`` needs a complete and undisturbed measurement without one;
     everything else is ``unknown``. A proof that rests on times counts only if the prober was on
@@ -716,7 +720,7 @@ def check(history: History, objectives: Objectives | None = None) -> ProbeResult
         timed, untimed = _judge_times(name, availability, objectives)
         (failures if timely else unproven).extend(timed)
         unproven += untimed
-        unproven += _judge_amount(name, availability, ops, meta)
+        unproven += _judge_amount(name, availability, ops, meta, broken_at)
         if objectives.rto_seconds is not None:
             met = availability.paused_seconds <= objectives.rto_seconds if timely else None
             measured.append(Measured(f"{name} RTO", objectives.rto_seconds, availability.paused_seconds, "s", met))
@@ -880,16 +884,26 @@ def _judge_times(name: str, availability: Availability, objectives: Objectives) 
     return failures, doubts
 
 
-def _judge_amount(name: str, availability: Availability, ops: Sequence[Op], meta: Meta) -> list[str]:
+def _judge_amount(
+    name: str, availability: Availability, ops: Sequence[Op], meta: Meta, broken_at: float | None
+) -> list[str]:
     if availability.acknowledged < MIN_ACKNOWLEDGED:
         number = f"{availability.acknowledged} {_WORDS[name]}"
         return [f"only {number} were acknowledged, fewer than {MIN_ACKNOWLEDGED} prove nothing"]
     kind = "write" if name == "writes" else "http"
-    first = sorted((op for op in ops if op.kind == kind), key=_by_intended)
-    first = first[: GOOD_RUN * (max(1, meta.writers) if kind == "write" else 1)]
-    bad = sum(1 for op in first if not is_good(op, meta.good_ms / 1000.0))
-    if bad > BASELINE_BAD_SHARE * len(first):
-        return [f"no good baseline: {bad} of the first {len(first)} {_WORDS[name]} were bad"]
+    wanted = GOOD_RUN * (max(1, meta.writers) if kind == "write" else 1)
+    before = sorted((op for op in ops if op.kind == kind), key=_by_intended)
+    if broken_at is None:
+        baseline = before[:wanted]
+    else:
+        baseline = [op for op in before if op.done <= broken_at][-wanted:]
+        if not baseline:
+            return [f"no baseline: no {_WORDS[name]} were answered before the fault"]
+    bad = sum(1 for op in baseline if not is_good(op, meta.good_ms / 1000.0))
+    if bad > BASELINE_BAD_SHARE * len(baseline):
+        first = "first" if broken_at is None else "last"
+        before_it = "" if broken_at is None else " before the fault"
+        return [f"no good baseline: {bad} of the {first} {len(baseline)} {_WORDS[name]}{before_it} were bad"]
     return []
 
 

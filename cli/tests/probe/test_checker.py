@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -262,6 +262,23 @@ def test_a_bad_baseline_is_unknown() -> None:
     result = check(make_history(ops))
     assert result.verdict == "unknown"
     assert result.reasons == ("no good baseline: 5 of the first 20 writes were bad",)
+
+
+@pytest.mark.parametrize(
+    ("bad", "broken_at", "reasons"),
+    [
+        (range(5), 3.0, ()),
+        (range(45, 50), 3.0, ("no good baseline: 5 of the last 20 writes before the fault were bad",)),
+        (range(62, 67), 3.0, ()),
+        ((), 0.0, ("no baseline: no writes were answered before the fault",)),
+    ],
+)
+def test_the_baseline_of_a_fault_is_what_was_answered_last_before_it(
+    bad: Sequence[int], broken_at: float, reasons: tuple[str, ...]
+) -> None:
+    """A slow first second, which the drill waited out, is none; seen in the matrix."""
+    ops = [make_op(0, seq, 1, "fail" if seq in bad else "ok") for seq in range(100)]
+    assert check(make_history(ops), broken_at=broken_at).reasons == reasons
 
 
 def test_the_primary_lost_rows_count_even_if_a_replica_has_them() -> None:
