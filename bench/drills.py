@@ -209,8 +209,9 @@ def _section(matrix: Matrix) -> list[str]:
     machine = matrix.machine
     memory = int(machine.get("memory_bytes", 0)) // 2**20
     told = not_passed(matrix)
+    when = " to ".join(dict.fromkeys(moment[:10] for moment in (matrix.started_at, matrix.finished_at) if moment))
     described = (
-        f"Measured {matrix.started_at[:10]}, commit {matrix.commit}, layout `{matrix.layout}`, on "
+        f"Measured {when}, commit {matrix.commit}, layout `{matrix.layout}`, on "
         f"{machine.get('cpus')} CPUs ({machine.get('cpu_model')}) with {memory} MiB, {machine.get('os')}, "
         f"Linux {machine.get('kernel')}; load average {matrix.load[0]:.1f} before and {matrix.load[1]:.1f} after. "
         + ", ".join(f"{name} {version}" for name, version in matrix.versions.items())

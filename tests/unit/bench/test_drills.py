@@ -111,6 +111,11 @@ def test_going_on_keeps_what_was_measured_of_the_same_things() -> None:
         gone_on(MATRIX, replace(here, versions={"mariadb-server": "1:11.9"}))
 
 
+def test_the_page_says_when_it_was_measured() -> None:
+    assert "Measured 2026-11-23, commit abc1234" in page(MATRIX)
+    assert "Measured 2026-11-23 to 2026-12-01," in page(replace(MATRIX, finished_at="2026-12-01T07:00:00Z"))
+
+
 def test_a_few_pages_of_memory_make_no_other_machine() -> None:
     machine = {"cpus": 2, "memory_bytes": 25276502016}
     here = replace(MATRIX, machine=machine)
