@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 from failover_agent import failover, gates, returning, switchover
 from failover_agent.agent import Agent
 from failover_agent.config import Config, Pki, Vip
-from failover_agent.daemon import _move_etcd, _Waker
+from failover_agent.daemon import _failsafe, _move_etcd, _Waker
 from failover_agent.etcd import Client, Delete, EtcdError, Put
 from failover_agent.gtid import Gtid
 from failover_agent.guard import WRITABLE, Guard
@@ -55,7 +55,6 @@ __all__ = ["EPOCH", "ETCD", "VIP", "BrokenInvariantError", "CrashError", "Fault"
 T = TypeVar("T")
 
 GUARD_SECONDS = 0.1
-FAILSAFE_SECONDS = 0.25
 AGENT_RESTART_SECONDS = 1.0
 PEER_TIMEOUT_SECONDS = 5.0
 #: What wall clocks show when the simulated time is zero.
@@ -952,7 +951,7 @@ class World:
         waker = _Waker(stop, agent)  # type: ignore[arg-type]
         self.kernel.spawn(process, lease.keep, stop, waker.renewed)
         self.kernel.spawn(process, self._guard, machine, agent)
-        self.kernel.spawn(process, self._failsafe, agent)
+        self.kernel.spawn(process, _failsafe, agent, stop)
         self.kernel.spawn(process, _move_etcd, agent, store.clone(), stop)
         self.kernel.spawn(process, self._loop, agent)
         if self.watches:
@@ -985,13 +984,6 @@ class World:
             if self.in_memory:
                 machine.appeared.wait_for(lambda: WRITABLE in machine.runtime or machine.gate_prepared)
             self.kernel.sleep(pause)
-
-    def _failsafe(self, agent: Agent) -> None:
-        """The failsafe's thread."""
-        lease = agent.lease
-        while True:
-            self.kernel.sleep(max(lease.overdue_at - agent.host.now(), FAILSAFE_SECONDS))
-            agent.failsafe()
 
     def _loop(self, agent: Agent) -> None:
         """The main thread of the daemon."""

@@ -316,6 +316,7 @@ class Agent:
         self._note_attached(database, now)
         received = self._received(stored, database)
         self._steady_since = {name: self._steady_since.get(name, now) for name in received}
+        shut_out = self._peers_at(self.host.shut_out)
         return View(
             now=now,
             host=self.config.host,
@@ -348,8 +349,8 @@ class Agent:
             election=self.elector.election,
             known_term=self._known_term,
             divergence=self._divergence,
-            silenced=self._silent_now(stored),
-            shut_out=self._shut_out_names(),
+            silenced=self._silent_now(stored, shut_out),
+            shut_out=shut_out,
             muted_at=self._muted_at(),
             ordered=self.ordered,
             apply_again_at=self._apply_again_at,
@@ -520,7 +521,7 @@ class Agent:
         if stored is None or stored.sync is None or stored.sync.primary != self.config.host or database.read_only:
             return {}
         sync = stored.sync
-        leaving = set(self._silent_now(stored)) & set(sync.members)
+        leaving = set(self._silent_now(stored, self._peers_at(self.host.shut_out))) & set(sync.members)
 
         def joins(name: str) -> bool:
             outside = name not in sync.members or sync.mode == "degraded"
@@ -886,15 +887,13 @@ class Agent:
             return False
         return answer.get("muted") == revision
 
-    def _silent_now(self, stored: Stored | None) -> tuple[str, ...]:
+    def _silent_now(self, stored: Stored | None, shut_out: tuple[str, ...]) -> tuple[str, ...]:
         """The replicas that gave their word for the sync set as it is, or are shut out."""
         revision = stored.revisions.get("sync", 0) if stored else -1
-        out = self._shut_out_names()
-        return tuple(name for name in self.config.peers if name in out or self._silenced.get(name) == revision)
+        return tuple(name for name in self.config.peers if name in shut_out or self._silenced.get(name) == revision)
 
-    def _shut_out_names(self) -> tuple[str, ...]:
-        out = self.host.shut_out
-        return tuple(name for name, address in self.config.peers.items() if address in out)
+    def _peers_at(self, addresses: frozenset[str]) -> tuple[str, ...]:
+        return tuple(name for name, address in self.config.peers.items() if address in addresses)
 
     def _muted_at(self) -> int:
         try:
@@ -928,9 +927,9 @@ class Agent:
         back = set(out)
         if self._role == "primary":
             revision = stored.revisions.get("sync", 0)
-            muted = [name for name in self._shut_out_names() if self._mute(name, revision)]
+            muted = [name for name in self._peers_at(out) if self._mute(name, revision)]
             self._silenced |= dict.fromkeys(muted, revision)
-            back = {self.config.hosts[name] for name in muted}
+            back = {self.config.peers[name] for name in muted}
         if back:
             try:
                 self.host.set_shut_out(out - back)

@@ -317,10 +317,10 @@ def _loud(view: View, stored: Stored, joined: tuple[str, ...]) -> tuple[Action, 
     """Silence all others before a set without members gets its first ones: one that was frozen when the last set was
     given up goes on acknowledging when it thaws (I3). With two data hosts there is no other.
     """
-    loud = (name for name in view.addresses if joined and name not in joined and _may_be_loud(view, stored, name))
-    return (
-        tuple(Expel("the set is about to promise something again", host=name) for name in loud) if _many(view) else ()
-    )
+    if not joined or not _many(view):
+        return ()
+    loud = (name for name in view.addresses if name not in joined and _may_be_loud(view, stored, name))
+    return tuple(Expel("the set is about to promise something again", host=name) for name in loud)
 
 
 def _may_be_loud(view: View, stored: Stored, name: str) -> bool:
