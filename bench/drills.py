@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from failoverctl.render.table import short
 
 from bench import beds
 from bench.beds import Bed, BenchError
-from bench.machine import ROOT, alike, commit, facts, load, now, own_versions, package_versions
+from bench.machine import ROOT, alike, commit, facts, load, memory_mib, now, own_versions, package_versions
 from bench.table import aligned, markdown
 
 FOLDER = ROOT / "build" / "drills"
@@ -207,12 +208,11 @@ def page(matrix: Matrix, over_ssh: Matrix | None = None) -> str:
 
 def _section(matrix: Matrix) -> list[str]:
     machine = matrix.machine
-    memory = int(machine.get("memory_bytes", 0)) // 2**20
     told = not_passed(matrix)
     when = " to ".join(dict.fromkeys(moment[:10] for moment in (matrix.started_at, matrix.finished_at) if moment))
     described = (
         f"Measured {when}, commit {matrix.commit}, layout `{matrix.layout}`, on "
-        f"{machine.get('cpus')} CPUs ({machine.get('cpu_model')}) with {memory} MiB, {machine.get('os')}, "
+        f"{machine.get('cpus')} CPUs ({machine.get('cpu_model')}) with {memory_mib(machine)} MiB, {machine.get('os')}, "
         f"Linux {machine.get('kernel')}; load average {matrix.load[0]:.1f} before and {matrix.load[1]:.1f} after. "
         + ", ".join(f"{name} {version}" for name, version in matrix.versions.items())
         + "."
@@ -290,10 +290,10 @@ def gone_on(before: Matrix | None, here: Matrix) -> Matrix:
     """
     if before is None:
         return here
-    for name in ("machine", "layout", "versions"):
+    for name, same in (("machine", alike), ("layout", eq), ("versions", eq)):
         old, new = getattr(before, name), getattr(here, name)
-        if not (alike(old, new) if name == "machine" else old == new):
-            raise BenchError(f"{name} in the results file: {old}; here: {new}")
+        if not same(old, new):
+            raise BenchError(f"--go-on or --more: {name} in the results file: {old}; here: {new}")
     commits = before.commit if here.commit in before.commit.split(", ") else f"{before.commit}, {here.commit}"
     return replace(before, commit=commits)
 

@@ -39,11 +39,12 @@ def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
     What the kernel leaves of the memory differs by a few pages between two starts of one machine.
     """
-    return {**one, "memory_bytes": _mib(one)} == {**other, "memory_bytes": _mib(other)}
+    return {**one, "memory_bytes": memory_mib(one)} == {**other, "memory_bytes": memory_mib(other)}
 
 
-def _mib(described: Mapping[str, Any]) -> int:
-    return int(described.get("memory_bytes", 0)) >> 20
+def memory_mib(described: Mapping[str, Any]) -> int:
+    """Return the memory in a description of a machine, in whole MiB."""
+    return int(described.get("memory_bytes", 0)) // 2**20
 
 
 def parse_cpu_model(cpuinfo: str) -> str:

@@ -20,6 +20,7 @@ from bench.figures import (
     seconds,
     tally,
 )
+from bench.machine import memory_mib
 from bench.results import Move, Part, Results, Seen
 
 _GOALS = ("what", "goal", "median", "worst", "n", "reached", "found", "peers: median / worst")
@@ -156,10 +157,10 @@ def _cells(cells: Iterable[str]) -> str:
 
 def _facts(results: Results) -> str:
     machine = results.machine
-    memory = int(machine["memory_bytes"]) // 2**20
     lines = [
-        f"- Machine: {machine['cpus']} CPUs ({machine['cpu_model']}), {memory} MiB of memory, {machine['os']}, "
-        f"Linux {machine['kernel']}, Python {machine['python']}. The hosts run on it too, and so does the prober.",
+        f"- Machine: {machine['cpus']} CPUs ({machine['cpu_model']}), {memory_mib(machine)} MiB of memory, "
+        f"{machine['os']}, Linux {machine['kernel']}, Python {machine['python']}. "
+        "The hosts run on it too, and so does the prober.",
     ]
     seen: dict[str, str] = {}
     for part in results.parts.values():

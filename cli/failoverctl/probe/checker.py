@@ -892,18 +892,18 @@ def _judge_amount(
         return [f"only {number} were acknowledged, fewer than {MIN_ACKNOWLEDGED} prove nothing"]
     kind = "write" if name == "writes" else "http"
     wanted = GOOD_RUN * (max(1, meta.writers) if kind == "write" else 1)
-    before = sorted((op for op in ops if op.kind == kind), key=_by_intended)
+    in_order = sorted((op for op in ops if op.kind == kind), key=_by_intended)
     if broken_at is None:
-        baseline = before[:wanted]
+        baseline = in_order[:wanted]
+        which = f"first {len(baseline)} {_WORDS[name]}"
     else:
-        baseline = [op for op in before if op.done <= broken_at][-wanted:]
+        baseline = [op for op in in_order if op.done <= broken_at][-wanted:]
+        which = f"last {len(baseline)} {_WORDS[name]} before the fault"
         if not baseline:
             return [f"no baseline: no {_WORDS[name]} were answered before the fault"]
     bad = sum(1 for op in baseline if not is_good(op, meta.good_ms / 1000.0))
     if bad > BASELINE_BAD_SHARE * len(baseline):
-        first = "first" if broken_at is None else "last"
-        before_it = "" if broken_at is None else " before the fault"
-        return [f"no good baseline: {bad} of the {first} {len(baseline)} {_WORDS[name]}{before_it} were bad"]
+        return [f"no good baseline: {bad} of the {which} were bad"]
     return []
 
 

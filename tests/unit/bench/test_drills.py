@@ -107,7 +107,7 @@ def test_going_on_keeps_what_was_measured_of_the_same_things() -> None:
     later = gone_on(MATRIX, replace(here, commit="def5678"))
     assert (later.commit, later.runs) == ("abc1234, def5678", MATRIX.runs)
     assert gone_on(later, here).commit == "abc1234, def5678"
-    with pytest.raises(BenchError, match="versions in the results file"):
+    with pytest.raises(BenchError, match="--go-on or --more: versions in the results file"):
         gone_on(MATRIX, replace(here, versions={"mariadb-server": "1:11.9"}))
 
 
@@ -121,5 +121,5 @@ def test_a_few_pages_of_memory_make_no_other_machine() -> None:
     here = replace(MATRIX, machine=machine)
     assert gone_on(here, replace(here, machine=machine | {"memory_bytes": 25276510208})) == here
     for other in (machine | {"memory_bytes": 2 * 25276502016}, machine | {"cpus": 4}):
-        with pytest.raises(BenchError, match="machine in the results file"):
+        with pytest.raises(BenchError, match="--go-on or --more: machine in the results file"):
             gone_on(here, replace(here, machine=other))
