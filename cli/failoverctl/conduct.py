@@ -313,6 +313,7 @@ class _Conductor:
 
     def _measured(self, values: Mapping[str, Any], baseline_seconds: float) -> tuple[Verdict, Mapping[str, Any] | None]:
         from failoverctl.probe import (
+            BROKEN_BEFORE,
             Objectives,
             Probe,
             ProbeError,
@@ -338,6 +339,7 @@ class _Conductor:
             calm = self._until_steady(probe, baseline_seconds, baseline_seconds + 10.0)
             if not calm and not self._interrupts:
                 self._write(Note(text="clients are not served well before the runbook begins"))
+            began = time.monotonic()
             verdict = self._playbook()
             locked = verdict.word == "locked"
             if not self._interrupts and not locked:
@@ -349,13 +351,18 @@ class _Conductor:
             # What clients saw is the doing of the run that holds the lock, and no word about this one.
             return verdict, None
         promised = self._order.estate.objectives
+        unplanned = self._order.runbook.unplanned
+        unasked = BROKEN_BEFORE if unplanned else None
         try:
             found = analyse(
                 place,
                 Objectives(
                     rto_seconds=_seconds(promised.get("rto_seconds")),
                     rpo_seconds=_seconds(promised.get("rpo_seconds")),
+                    # A host that is off resets no connection.
+                    hung_allowed=unplanned,
                 ),
+                broken_at=began if baseline_seconds else unasked,
             )
         except ProbeFilesError as error:
             return verdict, {

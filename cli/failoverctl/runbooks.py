@@ -42,7 +42,7 @@ class Runbook:
     """One runbook.
 
     ``parameters`` are the variables it takes, with what they mean; ``loss`` is what may be lost by
-    it and why.
+    it and why. Before one that is ``unplanned``, clients are without service already.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Runbook:
     danger: Danger
     parameters: Mapping[str, str]
     loss: str = "nothing"
+    unplanned: bool = False
 
     @property
     def playbook(self) -> str:
@@ -99,6 +100,7 @@ CATALOGUE: dict[str, Runbook] = {
             },
             "no acknowledged write while every member of the sync set answers; else it is refused, "
             "unless the loss is accepted",
+            unplanned=True,
         ),
         Runbook(
             "rejoin",

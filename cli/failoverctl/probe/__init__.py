@@ -6,12 +6,13 @@ records every operation. ``Probe`` runs it, ``analyse`` gives the verdict on wha
 
 from __future__ import annotations
 
-from failoverctl.probe.checker import History, Objectives, ProbeResult
+from failoverctl.probe.checker import BROKEN_BEFORE, History, Objectives, ProbeResult
 from failoverctl.probe.files import ProbeFilesError, analyse, load
 from failoverctl.probe.model import Target, TargetError, parse_target
 from failoverctl.probe.process import Probe, ProbeError, Progress
 
 __all__ = [
+    "BROKEN_BEFORE",
     "History",
     "Objectives",
     "Probe",

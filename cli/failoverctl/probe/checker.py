@@ -30,6 +30,8 @@ MIN_ACKNOWLEDGED = 20
 """Fewer acknowledged operations than this prove nothing."""
 BASELINE_BAD_SHARE = 0.05
 """Largest share of bad operations among those of the baseline, GOOD_RUN of each stream."""
+BROKEN_BEFORE = -math.inf
+"""For ``check``: it was broken before anything was measured."""
 SHORTEST_STALL_SECONDS = 0.15
 """Waiting for less than this, all clients at once, is not worth a word."""
 STALL_SECONDS = 0.2
@@ -687,9 +689,10 @@ def check_prober(ops: Sequence[Op], meta: Meta) -> SelfCheck:
 def check(history: History, objectives: Objectives | None = None, *, broken_at: float | None = None) -> ProbeResult:
     """Return the verdict on a probe.
 
-    ``broken_at`` is when, in seconds since the plan's zero, somebody began to break something, after
-    he had waited until clients were served well; the baseline is then what was answered last before
-    it. Without it, the baseline is the first operations.
+    ``broken_at`` is when, in seconds since the plan's zero, somebody began to break or to move
+    something, after he had waited until clients were served well; the baseline is then what was
+    answered last before it. Where it was broken before anything was measured (``BROKEN_BEFORE``),
+    there is no baseline, and none is asked for. Without it, the baseline is the first operations.
 
     ``fail`` needs a proof, ``pass`` needs a complete and undisturbed measurement without one;
     everything else is ``unknown``. A proof that rests on times counts only if the prober was on
@@ -893,14 +896,16 @@ def _judge_amount(
     kind = "write" if name == "writes" else "http"
     wanted = GOOD_RUN * (max(1, meta.writers) if kind == "write" else 1)
     in_order = sorted((op for op in ops if op.kind == kind), key=_by_intended)
+    if broken_at == BROKEN_BEFORE:
+        return []
     if broken_at is None:
         baseline = in_order[:wanted]
         which = f"first {len(baseline)} {_WORDS[name]}"
     else:
         baseline = [op for op in in_order if op.done <= broken_at][-wanted:]
-        which = f"last {len(baseline)} {_WORDS[name]} before the fault"
+        which = f"last {len(baseline)} {_WORDS[name]} of it"
         if not baseline:
-            return [f"no baseline: no {_WORDS[name]} were answered before the fault"]
+            return [f"no baseline: no {_WORDS[name]} were answered in it"]
     bad = sum(1 for op in baseline if not is_good(op, meta.good_ms / 1000.0))
     if bad > BASELINE_BAD_SHARE * len(baseline):
         return [f"no good baseline: {bad} of the {which} were bad"]

@@ -224,11 +224,13 @@ class FakeResult:
 
 @dataclass
 class Prober:
-    """Stands for the prober: whether it ran, and what it found."""
+    """Stands for the prober: whether it ran, what it was asked, and what it found."""
 
     targets: list[Any] = field(default_factory=list)
     stopped: int = 0
     final_reads: int = 0
+    hung_allowed: bool | None = None
+    broken_at: float | None = None
     result: FakeResult = field(default_factory=FakeResult)
     error: Exception | None = None
 
@@ -258,7 +260,12 @@ def prober(monkeypatch: pytest.MonkeyPatch) -> Prober:
             found.final_reads += final_read
 
     monkeypatch.setattr(probe, "Probe", FakeProbe)
-    monkeypatch.setattr(probe, "analyse", lambda *_: found.result)
+
+    def analyse(_folder: Path, objectives: probe.Objectives, *, broken_at: float | None) -> FakeResult:
+        found.hung_allowed, found.broken_at = objectives.hung_allowed, broken_at
+        return found.result
+
+    monkeypatch.setattr(probe, "analyse", analyse)
     from failoverctl import report
 
     monkeypatch.setattr(report, "write_report", lambda folder: folder / "report.html")

@@ -183,6 +183,7 @@ def test_a_switchover_that_passes(
 ) -> None:
     assert agents
     playbooks.does("switchover", "good", 0)
+    began = time.monotonic()
     answer = operator.types("switchover", "--to", "www1", "--writers", "8", answer="y\n")
     assert answer.code == 0
     assert "www2 stops being primary and www1 takes over" in answer.err
@@ -195,6 +196,9 @@ def test_a_switchover_that_passes(
     assert target.writers == 8
     assert target.write.password == "hunter2"
     assert prober.stopped == 1
+    assert prober.hung_allowed is False
+    assert prober.broken_at is not None
+    assert began < prober.broken_at < time.monotonic()
     run = only_run(operator)
     assert run.result()["probe"]["verdict"] == "pass"
     kinds = [json.loads(line)["kind"] for line in run.journal_path.read_text().splitlines()]

@@ -12,6 +12,7 @@ from failoverctl import estate_query, runs
 from failoverctl.commands import resume as resume_command
 from failoverctl.errors import ExitCode
 from failoverctl.journal import Begun, Facts, Journal, RunStarted
+from failoverctl.probe import BROKEN_BEFORE
 from failoverctl.runner import Event, PlayStarted, TaskEnded, TaskStarted
 
 from .conftest import Operator, Playbooks, Prober
@@ -104,6 +105,20 @@ def test_a_failover_can_be_measured(operator: Operator, playbooks: Playbooks, pr
     assert answer.code == 0
     assert prober.targets[0].writers == 4
     assert "writes paused 187 ms, 0 of 118 acknowledged writes lost" in answer.out
+
+
+@pytest.mark.parametrize(("baseline", "broken_before"), [([], True), (["--baseline", "2s"], False)])
+def test_clients_without_service_before_a_failover_do_not_make_it_unknown(
+    operator: Operator, playbooks: Playbooks, prober: Prober, baseline: list[str], broken_before: bool
+) -> None:
+    """They are why it is run, and those of a host that is off hang; seen in the lab."""
+    playbooks.events["failover"] = (promoted(), 0)
+    began = time.monotonic()
+    assert operator.types("failover", "-y", "--measure", *baseline).code == 0
+    assert prober.hung_allowed
+    assert prober.broken_at is not None
+    assert (prober.broken_at == BROKEN_BEFORE) == broken_before
+    assert broken_before or began < prober.broken_at < time.monotonic()
 
 
 def refused(code: str = "member_silent", loss: Any = LOSS) -> list[Event]:

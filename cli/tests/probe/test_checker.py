@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from failoverctl.probe.checker import (
+    BROKEN_BEFORE,
     GOOD_RUN,
     History,
     Objectives,
@@ -268,9 +269,10 @@ def test_a_bad_baseline_is_unknown() -> None:
     ("bad", "broken_at", "reasons"),
     [
         (range(5), 3.0, ()),
-        (range(45, 50), 3.0, ("no good baseline: 5 of the last 20 writes before the fault were bad",)),
+        (range(45, 50), 3.0, ("no good baseline: 5 of the last 20 writes of it were bad",)),
         (range(62, 67), 3.0, ()),
-        ((), 0.0, ("no baseline: no writes were answered before the fault",)),
+        (range(5), BROKEN_BEFORE, ()),
+        ((), 0.0, ("no baseline: no writes were answered in it",)),
     ],
 )
 def test_the_baseline_of_a_fault_is_what_was_answered_last_before_it(
