@@ -86,7 +86,7 @@ def move(
         history = load(recording)
     except (BenchError, ProbeError, ProbeFilesError) as problem:
         return Move(plan.number, at, plan.source, plan.target, 0.0, "unknown", error=str(problem))
-    found = check(history, objectives, broken_at=acted.began - history.meta.monotonic_zero)
+    found = check(history, objectives, broken_at=acted.began)
     if found.verdict == "pass" and acted.error is None:
         shutil.rmtree(recording)
     late = found.prober.late_ms

@@ -880,8 +880,7 @@ class _Drill:
         limits = verdicts.objectives(
             self._scenario, _seconds(promised.get("rto_seconds")), _seconds(promised.get("rpo_seconds"))
         )
-        broken_at = None if self._method_began is None else self._method_began - zero
-        self._found = check(recorded, limits, broken_at=broken_at)
+        self._found = check(recorded, limits, broken_at=self._method_began)
         seen = replace(recorded, samples=inside) if inside else recorded
         self._timeline = phases.measure(seen, self._state.acts, self._marks(recorded))
         proofs, doubts, notes = find_two_writers(recorded.ops, seen.samples)

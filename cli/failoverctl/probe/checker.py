@@ -689,7 +689,7 @@ def check_prober(ops: Sequence[Op], meta: Meta) -> SelfCheck:
 def check(history: History, objectives: Objectives | None = None, *, broken_at: float | None = None) -> ProbeResult:
     """Return the verdict on a probe.
 
-    ``broken_at`` is when, in seconds since the plan's zero, somebody began to break or to move
+    ``broken_at`` is when, in seconds of CLOCK_MONOTONIC, somebody began to break or to move
     something, after he had waited until clients were served well; the baseline is then what was
     answered last before it. Where it was broken before anything was measured (``BROKEN_BEFORE``),
     there is no baseline, and none is asked for. Without it, the baseline is the first operations.
@@ -893,16 +893,16 @@ def _judge_amount(
     if availability.acknowledged < MIN_ACKNOWLEDGED:
         number = f"{availability.acknowledged} {_WORDS[name]}"
         return [f"only {number} were acknowledged, fewer than {MIN_ACKNOWLEDGED} prove nothing"]
+    if broken_at == BROKEN_BEFORE:
+        return []
     kind = "write" if name == "writes" else "http"
     wanted = GOOD_RUN * (max(1, meta.writers) if kind == "write" else 1)
     in_order = sorted((op for op in ops if op.kind == kind), key=_by_intended)
-    if broken_at == BROKEN_BEFORE:
-        return []
     if broken_at is None:
         baseline = in_order[:wanted]
         which = f"first {len(baseline)} {_WORDS[name]}"
     else:
-        baseline = [op for op in in_order if op.done <= broken_at][-wanted:]
+        baseline = [op for op in in_order if meta.monotonic_zero + op.done <= broken_at][-wanted:]
         which = f"last {len(baseline)} {_WORDS[name]} of it"
         if not baseline:
             return [f"no baseline: no {_WORDS[name]} were answered in it"]

@@ -45,13 +45,8 @@ def load(folder: Path) -> History:
 
 
 def analyse(folder: Path, objectives: Objectives | None = None, *, broken_at: float | None = None) -> ProbeResult:
-    """Return the verdict on the probe in ``folder``; ``broken_at`` is in seconds of CLOCK_MONOTONIC.
-
-    Otherwise as ``check``. Raises ProbeFilesError.
-    """
-    history = load(folder)
-    since_zero = None if broken_at is None else broken_at - history.meta.monotonic_zero
-    return check(history, objectives, broken_at=since_zero)
+    """Return the verdict on the probe in ``folder``, as ``check`` does. Raises ProbeFilesError."""
+    return check(load(folder), objectives, broken_at=broken_at)
 
 
 def _document(path: Path) -> Mapping[str, Any]:

@@ -280,7 +280,8 @@ def test_the_baseline_of_a_fault_is_what_was_answered_last_before_it(
 ) -> None:
     """A slow first second, which the drill waited out, is none; seen in the matrix."""
     ops = [make_op(0, seq, 1, "fail" if seq in bad else "ok") for seq in range(100)]
-    assert check(make_history(ops), broken_at=broken_at).reasons == reasons
+    history = make_history(ops)
+    assert check(history, broken_at=history.meta.monotonic_zero + broken_at).reasons == reasons
 
 
 def test_the_primary_lost_rows_count_even_if_a_replica_has_them() -> None:
