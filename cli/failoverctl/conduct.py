@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,7 +261,7 @@ class _Conductor:
             folder=self._folder.path / "ansible",
             ident=order.runbook.name,
             directory=order.settings.root,
-            variables={**_identity(self._folder.run_id), **order.parameters},
+            variables={**_identity(self._folder.run_id), **_known(order), **order.parameters},
             vault_ids=order.settings.vault_ids.value,
             check=order.check,
             diff=order.diff,
@@ -308,7 +308,8 @@ class _Conductor:
 
         if os.environ.get(WITHIN):
             return
-        if release_lock(self._order.settings, self._order.estate, self._folder.run_id):
+        order = self._order
+        if release_lock(order.settings, order.estate, self._folder.run_id, unreached(order.seen)):
             self._write(Note(text="the estate lock of this run was given back"))
 
     def _measured(self, values: Mapping[str, Any], baseline_seconds: float) -> tuple[Verdict, Mapping[str, Any] | None]:
@@ -393,6 +394,23 @@ def _identity(run_id: str) -> dict[str, Any]:
     within = os.environ.get(WITHIN, "")
     found: dict[str, Any] = {"failover_run_id": within or run_id, "failover_owner": owner()}
     return {**found, "failover_lock_kept": True} if within else found
+
+
+def unreached(seen: Iterable[HostReport]) -> list[str]:
+    """Return the hosts that could not be asked."""
+    return [report.host for report in seen if not report.reached]
+
+
+def _known(order: Order) -> dict[str, Any]:
+    """Return the variable that names the hosts which nobody has to wait for once more.
+
+    Where no agent answered, all are asked again: the runbook then says what is wrong.
+    """
+    hosts = unreached(order.seen)
+    answered = any(report.status is not None for report in order.seen)
+    if not hosts or not answered or "failover_unreached" not in order.runbook.parameters:
+        return {}
+    return {"failover_unreached": hosts}
 
 
 _INTERRUPT_NOTES = (

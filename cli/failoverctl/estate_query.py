@@ -16,7 +16,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,17 +147,19 @@ def parse_answer(host: str, return_code: int, stdout: str, stderr: str) -> HostR
         return HostReport(host, error=said)
 
 
-def release_lock(settings: Settings, estate: Estate, run_id: str) -> bool:
+def release_lock(settings: Settings, estate: Estate, run_id: str, silent: Collection[str] = ()) -> bool:
     """Give the estate lock back that a run holds which has ended; return whether it held it.
 
     The agent gives back no lock of another run. It is asked here, and not by a playbook, because an
     operator who has just pressed Ctrl-C waits for it.
+
+    :param silent: hosts that could not be reached just before; they are asked when no other agent answers.
     """
     if not run_id or set(run_id) - _RUN_ID_LETTERS:
         return False
     hosts = [host for host in estate.in_role("database") if is_quick(host)]
     defaults = defaults_of(settings.root, os.environ)
-    for host in hosts:
+    for host in sorted(hosts, key=lambda host: host.name in silent):
         answer = _run(host, defaults, f"{AGENT} lock_release run_id={run_id}")
         if isinstance(answer, HostReport) or answer.returncode != 0:
             continue

@@ -69,6 +69,8 @@ _IDENTITY = {
     "failover_lock_kept": "true: leave the lock to the run of that id",
 }
 
+_UNREACHED = {"failover_unreached": "hosts that could not be reached just before; they are not waited for again"}
+
 CATALOGUE: dict[str, Runbook] = {
     runbook.name: runbook
     for runbook in (
@@ -85,7 +87,7 @@ CATALOGUE: dict[str, Runbook] = {
             "switchover",
             "make another data host the primary, as planned",
             Danger.INTERRUPTS,
-            {**_IDENTITY, "switchover_to": "the host to become primary; empty for the best"},
+            {**_IDENTITY, **_UNREACHED, "switchover_to": "the host to become primary; empty for the best"},
             "no acknowledged write: the new primary proves that it has them all, or it is undone",
         ),
         Runbook(
@@ -94,6 +96,7 @@ CATALOGUE: dict[str, Runbook] = {
             Danger.INTERRUPTS,
             {
                 **_IDENTITY,
+                **_UNREACHED,
                 "failover_to": "the host to become primary; empty for the one with the most",
                 "failover_accept_data_loss": "true: go on although acknowledged writes may be lost",
                 "failover_confirm_fenced": "hosts that are certainly off, as a person says",
@@ -118,6 +121,7 @@ CATALOGUE: dict[str, Runbook] = {
             "pause what the estate does by itself",
             Danger.CHANGES,
             {
+                **_UNREACHED,
                 "failover_owner": "who pauses it",
                 "pause_reason": "why, for others to read",
                 "pause_seconds": "how long, in seconds; an hour without it",
@@ -127,7 +131,7 @@ CATALOGUE: dict[str, Runbook] = {
             "resume_automation",
             "let the estate act by itself again",
             Danger.CHANGES,
-            {"failover_owner": "who resumes it"},
+            {**_UNREACHED, "failover_owner": "who resumes it"},
         ),
         Runbook(
             "lock",

@@ -157,6 +157,20 @@ def test_clocks(tmp_path: Path) -> None:
     assert (second.ahead_seconds, second.error) == (None, "no route")
 
 
+def test_a_host_that_is_off_is_asked_last_for_a_lock(tmp_path: Path) -> None:
+    """ssh waits four seconds for it, and the operator with it."""
+    log = tmp_path / "log"
+    off = fake_ssh(tmp_path, f"echo asked >> {log}; exit 255")
+    (tmp_path / "on").mkdir()
+    on = fake_ssh(tmp_path / "on", 'echo "{\\"released\\": true}"')
+    settings = load(Flags(), cwd=tmp_path, environ={})
+    found = estate(host("www1", ssh_executable=off), host("www2", ssh_executable=on))
+    assert estate_query.release_lock(settings, found, "a-run", silent=["www1"]) is True
+    assert not log.exists()
+    assert estate_query.release_lock(settings, estate(host("www1", ssh_executable=off)), "a-run", ["www1"]) is False
+    assert log.exists()
+
+
 def test_a_lock_is_given_back_by_the_first_agent_that_answers(tmp_path: Path) -> None:
     log = tmp_path / "log"
     program = fake_ssh(tmp_path, f'for last; do :; done; echo "$last" >> {log}; echo "{{\\"released\\": true}}"')

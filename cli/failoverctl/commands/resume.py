@@ -216,12 +216,13 @@ class _Work:
 
     def _free_lock(self) -> bool:
         """Give back the lock of the run that is dead; that of any other run stays."""
+        from failoverctl.conduct import unreached
         from failoverctl.estate_query import release_lock
 
         lock = self.health.lock
         if lock is None or lock.get("run_id") != self.folder.run_id:
             return False
-        freed = release_lock(self.settings, self.estate, self.folder.run_id)
+        freed = release_lock(self.settings, self.estate, self.folder.run_id, unreached(self.health.reports))
         tell("The estate lock of that run was given back." if freed else "The estate lock could not be given back.")
         return freed
 

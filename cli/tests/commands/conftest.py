@@ -192,7 +192,7 @@ def agents(fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             for name, status in answers.items()
         )
 
-    def release(_settings: object, _estate: object, run_id: str) -> bool:
+    def release(_settings: object, _estate: object, run_id: str, _silent: object = ()) -> bool:
         return bool(run_id)
 
     monkeypatch.setattr(estate_query, "ask", ask)

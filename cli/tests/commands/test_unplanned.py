@@ -58,7 +58,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs whose lock was given back."""
     found: list[str] = []
 
-    def release(_settings: object, _estate: object, run_id: str) -> bool:
+    def release(_settings: object, _estate: object, run_id: str, _silent: object = ()) -> bool:
         found.append(run_id)
         return True
 
@@ -119,6 +119,32 @@ def test_clients_without_service_before_a_failover_do_not_make_it_unknown(
     assert prober.broken_at is not None
     assert (prober.broken_at == BROKEN_BEFORE) == broken_before
     assert broken_before or began < prober.broken_at < time.monotonic()
+
+
+@pytest.mark.parametrize("command", [["failover"], ["switchover", "--no-measure"], ["pause"], ["resume-automation"]])
+def test_a_host_that_could_not_be_reached_is_not_waited_for_again(
+    operator: Operator, playbooks: Playbooks, agents: dict[str, Any], command: list[str]
+) -> None:
+    """Ansible waits ten seconds for it, and the first look has just done so."""
+    agents["www1"] = None
+    operator.types(*command, answer="y\n")
+    assert playbooks.requests[-1].variables["failover_unreached"] == ["www1"]
+
+
+@pytest.mark.parametrize("off", [[], ["www1", "www2"]])
+def test_all_hosts_are_asked_when_all_or_none_answered(
+    operator: Operator, playbooks: Playbooks, agents: dict[str, Any], off: list[str]
+) -> None:
+    """A playbook without hosts would do nothing, and that would pass for success."""
+    agents.update(dict.fromkeys(off))
+    operator.types("failover", "-y")
+    assert "failover_unreached" not in playbooks.requests[-1].variables
+
+
+def test_a_rejoin_waits_for_its_host(operator: Operator, playbooks: Playbooks, agents: dict[str, Any]) -> None:
+    agents["www1"] = None
+    operator.types("rejoin", "www1", "-y")
+    assert "failover_unreached" not in playbooks.requests[-1].variables
 
 
 def refused(code: str = "member_silent", loss: Any = LOSS) -> list[Event]:
