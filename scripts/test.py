@@ -73,11 +73,11 @@ def shell_scripts() -> Iterable[str]:
 
 
 def pytest(marker: str = "") -> Callable[[], Iterable[Command]]:
-    """One run of pytest: the tests with a marker, or those that need none of what the markers stand for.
+    """One run of pytest: the tests with a marker, or those that need none of what the markers stand for, on all cores.
 
     Hypothesis plays the same examples each time; ``pytest`` by hand looks for new ones.
     """
-    chosen = ("-m", marker) if marker else ()
+    chosen = ("-m", marker) if marker else ("--numprocesses=auto", "--dist=worksteal")
     return lambda: [("pytest", "--hypothesis-profile=ci", *chosen)]
 
 
@@ -102,7 +102,7 @@ STAGES = (
     Stage("sanity", "ansible-test on the collection as published", 420, lambda: [("scripts/sanity",)]),
     Stage("lab", "real hosts on this machine", 420, pytest("lab"), needs_root=True),
     Stage("molecule", "each role on bare hosts", 1200, molecule, True, ("molecule",)),
-    Stage("e2e", "from bare hosts to measured switchovers", 1200, pytest("e2e"), True, ("ci",)),
+    Stage("e2e", "from bare hosts to measured switchovers", 1500, pytest("e2e"), True, ("ci",)),
 )
 
 
