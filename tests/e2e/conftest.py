@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -131,6 +132,42 @@ def wait_for(condition: Callable[[], Any], limit: float, say: Callable[[], str] 
         if time.monotonic() > deadline:
             pytest.fail(f"after {limit:g} s {say()}")
         time.sleep(0.2)
+
+
+def one_primary(estate: Estate) -> str | None:
+    """The primary, if exactly one agent says that it is."""
+    primaries = [host for host in DATA_HOSTS if estate.role(host) == "primary"]
+    return primaries[0] if len(primaries) == 1 else None
+
+
+def lock_of_another(estate: Estate) -> None:
+    """Take the lock as a run of another machine would that is at work."""
+    request = ["owner=anna@elsewhere", "run_id=other-run", "runbook=setup", "ttl_seconds=300"]
+    estate.lab.exec(estate.wait_settled(), ["failover-agent", "ctl", "lock_acquire", *request], check=True)
+
+
+def kill_at(estate: Estate, title: str, *arguments: str) -> None:
+    """Start a runbook and kill everything of it as soon as a task is about to be sent."""
+
+    def journals() -> set[Path]:
+        return set((estate.folder / "state/runs").glob("*/journal.jsonl"))
+
+    before = journals()
+    process = estate.start(*arguments)
+
+    def begun() -> bool:
+        texts = [path.read_text() for path in journals() - before]
+        return process.poll() is not None or any(
+            json.loads(line).get("kind") == "begun" and json.loads(line)["title"] == title
+            for text in texts
+            for line in text.splitlines()
+            if line.endswith("}")
+        )
+
+    wait_for(begun, 120.0, lambda: f"{title} was never begun")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 @contextlib.contextmanager

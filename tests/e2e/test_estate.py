@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import signal
 import subprocess
 import threading
 import time
@@ -16,7 +14,7 @@ import pymysql
 import pytest
 from pymysql.constants import CR
 
-from tests.e2e.conftest import DATA_HOSTS, NETWORK, Estate, other, wait_for
+from tests.e2e.conftest import DATA_HOSTS, NETWORK, Estate, kill_at, lock_of_another, one_primary, other, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -44,9 +42,15 @@ def test_setup_makes_a_whole_estate(served: Estate) -> None:
     assert served.wait_settled() == "www1"
 
 
-def test_second_setup_changes_nothing(estate: Estate) -> None:
-    estate.run("setup", "--yes")
+def test_second_setup_that_was_killed_is_finished_and_changes_nothing(estate: Estate) -> None:
+    primary = estate.wait_settled()
+    kill_at(estate, "seed | Give the replica its first copy", "setup", "--yes")
+    assert one_primary(estate) == primary
+    assert "setup moves nothing" in estate.run("rollback", "--check").stderr
+    estate.run("resume", "--yes")
     assert estate.last_run()["changed"] == 0
+    assert estate.wait_settled() == primary
+    assert estate.told(primary)["lock"] is None
 
 
 def test_check_mode_on_a_whole_estate_predicts_nothing(estate: Estate) -> None:
@@ -227,14 +231,13 @@ def test_refused_replica_outside_the_sync_set(estate: Estate) -> None:
 
 def test_locked(estate: Estate) -> None:
     primary = estate.wait_settled()
-    request = ["owner=anna@elsewhere", "run_id=other-run", "runbook=setup", "ttl_seconds=60"]
-    estate.lab.exec(primary, ["failover-agent", "ctl", "lock_acquire", *request], check=True)
-    done = estate.run("switchover", "--yes", "--no-measure", exit_code=6)
-    assert "anna@elsewhere" in done.stderr
-    estate.run("setup", "--yes", exit_code=6)
+    lock_of_another(estate)
+    for command in (["switchover", "--no-measure"], ["failover"], ["rejoin", other(primary)], ["setup"]):
+        done = estate.run(*command, "--yes", exit_code=6)
+        assert "anna@elsewhere" in done.stderr
     assert "other-run" in estate.run("lock", "status").stdout
     estate.run("lock", "release", "--yes", "--reason", "test")
-    estate.run("switchover", "--yes", "--no-measure")
+    assert estate.told(primary)["lock"] is None
 
 
 def test_without_quorum_the_primary_goes_on_only_while_every_host_waits(estate: Estate) -> None:
@@ -269,20 +272,15 @@ def stopped(estate: Estate, unit: str, *hosts: str) -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------- killed half-way
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_controller_killed(estate: Estate, seed: int) -> None:
-    """Whenever the controller dies, one host serves, and the next command says what to do."""
+def test_whoever_knows_that_the_controller_is_dead_can_start_anew(estate: Estate) -> None:
+    """A switchover that was killed is neither resumed nor undone, and is in nobody's way."""
     before = estate.wait_settled()
-    process = estate.start("switchover", "--to", other(before), "--yes", "--no-measure")
-    time.sleep(random.Random(seed).uniform(0.8, 4.5))
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    estate.wait_settled(30.0)
-    runs = estate.run("runs", "list").stdout
-    assert "switchover" in runs
-    estate.run("lock", "release", "--yes", "--reason", "the controller was killed", exit_code=None)
+    kill_at(estate, "Ask every gate", "switchover", "--to", other(before), "--yes", "--no-measure")
+    assert estate.wait_settled(30.0) == before
+    assert "died" in estate.run("runs", "list").stdout
+    estate.run("lock", "release", "--yes", "--reason", "the controller was killed")
     estate.run("switchover", "--yes", "--no-measure")
+    assert estate.wait_settled() == other(before)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import DATA_HOSTS, Estate, other, wait_for
+from tests.e2e.conftest import Estate, kill_at, lock_of_another, one_primary, other, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -37,7 +34,8 @@ def test_a_living_primary_is_not_failed_over(estate: Estate) -> None:
     assert estate.wait_settled() == primary
 
 
-def test_pause_is_shown_repeated_and_ended(estate: Estate) -> None:
+def test_pause_is_shown_repeated_and_ended_while_another_runbook_is_at_work(estate: Estate) -> None:
+    lock_of_another(estate)
     estate.run("pause", "--for", "20m", "--reason", "e2e", "--yes")
     status = estate.run("status", exit_code=5)
     assert "automation is paused by " in status.stdout
@@ -49,6 +47,7 @@ def test_pause_is_shown_repeated_and_ended(estate: Estate) -> None:
     assert automation(estate) == "active"
     estate.run("resume-automation", "--yes")
     assert estate.last_run()["changed"] == 0
+    estate.run("lock", "release", "--yes", "--reason", "test")
 
 
 def test_a_person_fails_over_while_automation_is_paused(estate: Estate) -> None:
@@ -110,54 +109,13 @@ def test_rejoin_of_a_host_that_follows_and_a_new_copy(estate: Estate) -> None:
     assert estate.wait_settled() == primary
 
 
-def test_locked(estate: Estate) -> None:
-    primary = estate.wait_settled()
-    request = ["owner=anna@elsewhere", "run_id=other-run", "runbook=setup", "ttl_seconds=60"]
-    estate.lab.exec(primary, ["failover-agent", "ctl", "lock_acquire", *request], check=True)
-    for command in (["failover"], ["rejoin", other(primary)]):
-        done = estate.run(*command, "--yes", exit_code=6)
-        assert "anna@elsewhere" in done.stderr
-    estate.run("pause", "--yes")
-    estate.run("resume-automation", "--yes")
-
-
 # ---------------------------------------------------------------------------------------------- killed half-way
-
-
-def journals(estate: Estate) -> set[Path]:
-    return set((estate.folder / "state/runs").glob("*/journal.jsonl"))
-
-
-def kill_at(estate: Estate, title: str, *arguments: str) -> None:
-    """Start a runbook and kill everything of it as soon as a task is about to be sent."""
-    before = journals(estate)
-    process = estate.start(*arguments)
-
-    def begun() -> bool:
-        texts = [path.read_text() for path in journals(estate) - before]
-        return process.poll() is not None or any(
-            json.loads(line).get("kind") == "begun" and json.loads(line)["title"] == title
-            for text in texts
-            for line in text.splitlines()
-            if line.endswith("}")
-        )
-
-    wait_for(begun, 120.0, lambda: f"{title} was never begun")
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def one_primary(estate: Estate) -> str | None:
-    primaries = [host for host in DATA_HOSTS if estate.role(host) == "primary"]
-    return primaries[0] if len(primaries) == 1 else None
 
 
 @pytest.mark.parametrize(
     ("title", "verb"),
     [
         ("take_lock | Take the lock of the estate", "rollback"),
-        ("Ask every gate", "resume"),
         ("Hand the primary role over", "resume"),
         ("Hand the primary role over", "rollback"),
         ("Insist on one primary", "rollback"),
@@ -203,16 +161,6 @@ def test_a_pause_that_was_killed_is_finished_or_undone(estate: Estate) -> None:
     kill_at(estate, "Resume automation", "resume-automation", "--yes")
     estate.run("resume", "--yes")
     assert automation(estate) == "active"
-
-
-def test_a_setup_that_was_killed_is_finished(estate: Estate) -> None:
-    primary = estate.wait_settled()
-    kill_at(estate, "seed | Give the replica its first copy", "setup", "--yes")
-    assert one_primary(estate) == primary
-    assert "setup moves nothing" in estate.run("rollback", "--check").stderr
-    estate.run("resume", "--yes")
-    assert estate.wait_settled() == primary
-    assert estate.told(primary)["lock"] is None
 
 
 def test_a_setup_that_fails_by_plain_ansible_frees_the_lock(estate: Estate) -> None:
