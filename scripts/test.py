@@ -102,7 +102,7 @@ STAGES = (
     Stage("sanity", "ansible-test on the collection as published", 420, lambda: [("scripts/sanity",)]),
     Stage("lab", "real hosts on this machine", 420, pytest("lab"), needs_root=True),
     Stage("molecule", "each role on bare hosts", 1200, molecule, True, ("molecule",)),
-    Stage("e2e", "from bare hosts to measured switchovers", 1500, pytest("e2e"), True, ("ci",)),
+    Stage("e2e", "from bare hosts to measured switchovers", 1680, pytest("e2e"), True, ("ci",)),
 )
 
 
