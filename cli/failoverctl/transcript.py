@@ -49,6 +49,10 @@ EXIT_CODES: dict[str, ExitCode] = {
 }
 
 
+#: What only leads to other tasks, and is no work on a host by itself.
+STEERING = frozenset({"ansible.builtin.include_role", "ansible.builtin.include_tasks"})
+
+
 def split_name(play: str) -> tuple[str, str]:
     """Return phase and sentence of a play's name; a play of no known phase is an Act."""
     phase, colon, title = play.partition(":")
@@ -168,12 +172,13 @@ class Transcript:
 
     def _task(self, event: runner.TaskEnded) -> Iterator[journal.Record]:
         phase, _ = self._play or ("Act", "")
+        steering = event.action in STEERING and event.outcome == "ok"
         message = ""
         if event.outcome in ("failed", "unreachable"):
             message = message_of(event.result)
         if not event.ignored:
             self._outcomes[event.host] = event.outcome
-            self._worked = self._worked or event.outcome != "skipped"
+            self._worked = self._worked or (event.outcome != "skipped" and not steering)
             self._acted = self._acted or (phase == "Act" and event.outcome == "changed" and not self._check)
             if event.outcome == "failed":
                 self._causes.append(("failed", event.host, f"{event.host}: {event.name}: {message}"))
@@ -181,6 +186,8 @@ class Transcript:
                 self._causes.append(("unreachable", event.host, f"{event.host}: {message}"))
             if event.outcome == "failed":
                 self._answers.collect(event.result)
+        if steering:
+            return
         self._results.append({**event.result, "failoverctl_host": event.host})
         yield journal.Task(
             phase=phase,

@@ -258,6 +258,22 @@ def test_a_failover_has_steps_and_an_answer() -> None:
     assert state.answers == {"failover": {"host": "www1", "result": "promoted", "steps": [step], "to": "www2"}}
 
 
+def test_to_include_tasks_is_no_work() -> None:
+    """A host that was not asked was shown as one of those that did well; seen in the lab."""
+    include = ended_task({}, "ok", "ansible.builtin.include_tasks")
+    records, state, _ = follow(
+        [runner.PlayStarted("Act: Nothing"), include, ended_task({}, "skipped")], Ended(0, False, False)
+    )
+    assert [record.outcome for record in records if isinstance(record, Task)] == ["skipped"]
+    assert state.phases[0].outcome == "skipped"
+
+
+def test_an_include_that_fails_is_told() -> None:
+    include = ended_task({"msg": "no such file"}, "failed", "ansible.builtin.include_tasks")
+    _, state, _ = follow([runner.PlayStarted("Act: Nothing"), include], Ended(2, False, False))
+    assert [failure.message for failure in state.failures] == ["no such file"]
+
+
 def test_a_module_that_was_skipped_has_no_answer() -> None:
     _, state, _ = follow([ended_task({}, "skipped", "hosting.failover.failover")], Ended(0, False, False))
     assert state.answers == {}

@@ -134,7 +134,8 @@ def _cells(phase: PhaseState) -> Text:
         lost = {host: cell for host, cell in shown.items() if cell.outcome in ("failed", "unreachable")}
         if not lost:
             changed = sum(cell.changed for cell in shown.values())
-            hosts = "1 host" if len(shown) == 1 else f"{len(shown)} hosts"
+            worked = sum(cell.outcome != "skipped" for cell in shown.values())
+            hosts = "1 host" if worked == 1 else f"{worked} hosts"
             word = f"{changed} changed" if changed else "ok"
             return text.append(word, style=OUTCOMES["changed" if changed else "ok"][2]).append(f" on {hosts}")
         shown = lost
