@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from failoverctl import runs, world
 from failoverctl.config import Settings
 from failoverctl.errors import ExitCode, FailoverctlError
 from failoverctl.estate import Estate, inventory_sha256
-from failoverctl.health import HostReport
+from failoverctl.health import HostReport, unreached
 from failoverctl.journal import (
     Facts,
     Journal,
@@ -394,11 +394,6 @@ def _identity(run_id: str) -> dict[str, Any]:
     within = os.environ.get(WITHIN, "")
     found: dict[str, Any] = {"failover_run_id": within or run_id, "failover_owner": owner()}
     return {**found, "failover_lock_kept": True} if within else found
-
-
-def unreached(seen: Iterable[HostReport]) -> list[str]:
-    """Return the hosts that could not be asked."""
-    return [report.host for report in seen if not report.reached]
 
 
 def _known(order: Order) -> dict[str, Any]:

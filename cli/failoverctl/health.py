@@ -26,6 +26,11 @@ class HostReport:
     reached: bool = True
 
 
+def unreached(reports: Iterable[HostReport]) -> list[str]:
+    """Return the hosts that could not be asked."""
+    return [report.host for report in reports if not report.reached]
+
+
 @dataclass(frozen=True)
 class Trouble:
     """One thing that is not as it should be."""

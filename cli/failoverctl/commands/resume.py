@@ -216,8 +216,8 @@ class _Work:
 
     def _free_lock(self) -> bool:
         """Give back the lock of the run that is dead; that of any other run stays."""
-        from failoverctl.conduct import unreached
         from failoverctl.estate_query import release_lock
+        from failoverctl.health import unreached
 
         lock = self.health.lock
         if lock is None or lock.get("run_id") != self.folder.run_id:
